@@ -1,0 +1,197 @@
+"""The words of the engine: what a run is told, what it wants, and what is kept of it.
+
+All values are frozen. Events are facts from outside and the only truth; commands are wishes
+that follow from them and are never stored; notes say what happened to which task, so that a
+run's history can be read without folding it again.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
+
+from tenuto.errors import Fault
+
+Json: TypeAlias = Any  # null, bool, int, float, str, list, dict: as JSON has them
+
+Status = Literal["pending", "running", "waiting", "suspended", "cancelled", "faulted", "completed"]
+TERMINAL: Final[frozenset[str]] = frozenset({"cancelled", "faulted", "completed"})
+
+
+# ── events: what a run is told ───────────────────────────────────────────────────────────
+
+
+class Started(msgspec.Struct, frozen=True, array_like=True, tag="started"):
+    """The run exists. `time` is in seconds since the epoch, UTC, here and in every event.
+
+    `nonce` marks references to secrets inside this run, so that outside data cannot forge one.
+    `undo` maps each called function that can be undone to the function that undoes it.
+    """
+
+    time: float
+    run: str
+    definition: str
+    input: Json
+    nonce: str
+    undo: dict[str, str] = {}
+    version: int = 1
+
+
+class Answered(msgspec.Struct, frozen=True, array_like=True, tag="answered"):
+    """The command `id` ended well: an action's output, an expression's value, a timer (null)."""
+
+    time: float
+    id: int
+    output: Json = None
+
+
+class Failed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
+    """The command `id` ended with a fault."""
+
+    time: float
+    id: int
+    fault: Fault
+
+
+class Arrived(msgspec.Struct, frozen=True, array_like=True, tag="arrived"):
+    """A CloudEvent that this run may listen for."""
+
+    time: float
+    event: dict[str, Json]
+
+
+class CancelRequested(msgspec.Struct, frozen=True, array_like=True, tag="cancel"):
+    """Somebody asked the run to stop for good."""
+
+    time: float
+    reason: str | None = None
+
+
+class Suspended(msgspec.Struct, frozen=True, array_like=True, tag="suspended"):
+    """Somebody paused the run: facts are still recorded, no new command is carried out."""
+
+    time: float
+
+
+class Resumed(msgspec.Struct, frozen=True, array_like=True, tag="resumed"):
+    """The pause is over; every open command is carried out."""
+
+    time: float
+
+
+class Restarted(msgspec.Struct, frozen=True, array_like=True, tag="restarted"):
+    """This run took over another's history and goes on by starting `task` again.
+
+    `input` replaces the task's raw input when `replace` is true.
+    """
+
+    time: float
+    run: str
+    task: str
+    replace: bool = False
+    input: Json = None
+
+
+Event: TypeAlias = Started | Answered | Failed | Arrived | CancelRequested | Suspended | Resumed | Restarted
+
+
+# ── commands: what a run wants ───────────────────────────────────────────────────────────
+
+
+class Perform(msgspec.Struct, frozen=True, tag="perform"):
+    """Call `function` of the catalog with `arguments`; answered with its result.
+
+    `key` is the idempotency key, equal across attempts. `secrets` names what the arguments
+    may refer to. The answer's size is bounded by the worker.
+    """
+
+    id: int
+    task: str
+    function: str
+    arguments: dict[str, Json]
+    key: str
+    attempt: int = 1
+
+
+class Evaluate(msgspec.Struct, frozen=True, tag="evaluate"):
+    """Evaluate an expression of the second lane in a child process; answered with its value."""
+
+    id: int
+    expression: str
+    value: Json
+    variables: dict[str, Json]
+    now: float
+
+
+class Wake(msgspec.Struct, frozen=True, tag="wake"):
+    """Answer at the time `at`, never before."""
+
+    id: int
+    at: float
+
+
+class Listen(msgspec.Struct, frozen=True, tag="listen"):
+    """Tell the run of CloudEvents of these types (None: of all) from now on."""
+
+    id: int
+    types: tuple[str, ...] | None
+
+
+class Emit(msgspec.Struct, frozen=True, tag="emit"):
+    """Publish a CloudEvent; answered when every listener has it recorded."""
+
+    id: int
+    event: dict[str, Json]
+
+
+class StartRun(msgspec.Struct, frozen=True, tag="start"):
+    """Start another run; answered with its output, or at once when `wait` is false."""
+
+    id: int
+    task: str
+    namespace: str
+    name: str
+    version: str
+    input: Json
+    wait: bool = True
+
+
+class Drop(msgspec.Struct, frozen=True, tag="drop"):
+    """Forget the open command `id`: stop its action, timer or child."""
+
+    id: int
+
+
+class Note(msgspec.Struct, frozen=True, array_like=True):
+    """Something happened to a task; kept beside the event so that history reads without a fold.
+
+    `what` is `started`, `completed`, `faulted`, `cancelled`, `skipped`, `retried`, `waiting`,
+    `correlation-started` or `correlation-completed`. `data` is the output of a completed task
+    that is an action, or the fault; None when the value stands elsewhere in the entry.
+    """
+
+    task: str
+    what: str
+    kind: str = ""
+    attempt: int = 1
+    data: Json = None
+
+
+class Finish(msgspec.Struct, frozen=True, tag="finish"):
+    """The run is over."""
+
+    status: Literal["completed", "faulted", "cancelled"]
+    output: Json = None
+    fault: Fault | None = None
+
+
+Command: TypeAlias = Perform | Evaluate | Wake | Listen | Emit | StartRun | Drop | Note | Finish
+Open: TypeAlias = Perform | Evaluate | Wake | Listen | Emit | StartRun
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """One line of a journal: the event, and the notes that its fold gave."""
+
+    event: Event
+    notes: tuple[Note, ...] = ()
