@@ -28,7 +28,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol, TypeVar
+from typing import Annotated, Any, Final, Literal, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
@@ -52,6 +52,7 @@ __all__ = [
     "Faulted",
     "FunctionFacts",
     "Network",
+    "Secret",
     "authentication_fault",
     "authorization_fault",
     "communication_fault",
@@ -66,6 +67,9 @@ __all__ = [
 ENTRY_POINT_GROUP: Final = "tenuto.connectors"
 
 Effect = Literal["read", "write"]
+
+Secret: TypeAlias = Annotated[str, msgspec.Meta(extra_json_schema={"format": "password", "writeOnly": True})]
+"""A string that must not be seen: forms hide it, and it is struck out of the errors of the call."""
 
 
 class Network(Protocol):
