@@ -1,0 +1,155 @@
+"""Every setting, read once from the environment: the only file that looks there.
+
+Each setting is described in `docs/reference/settings.md`; a test compares the two.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from tenuto.errors import InvalidInput
+
+SECRET_PREFIX: Final = "TENUTO_SECRET_"
+DEFAULT_DATABASE: Final = Path(".tenuto/tenuto.db")
+
+VARIABLES: Final[tuple[str, ...]] = (
+    "TENUTO_DB",
+    "TENUTO_DEBUG",
+    "TENUTO_RESOLVE",
+    "TENUTO_SECRET_<NAME>",
+    "NO_COLOR",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+    "TERM",
+)
+
+Address = tuple[str, int]
+
+
+class Secrets(Mapping[str, Any]):
+    """Secret values by name, never shown: `repr` and `str` give names only.
+
+    A name that is not there as written is looked up as an environment variable would spell
+    it: upper case, every other character than a letter or digit an underscore.
+
+    >>> Secrets({"API_TOKEN": "s3cret"})["api-token"]
+    's3cret'
+    >>> Secrets({"API_TOKEN": "s3cret"})
+    Secrets(API_TOKEN)
+    """
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, Any] | None = None) -> None:
+        self._values = dict(values or {})
+
+    def __getitem__(self, name: str) -> Any:
+        if name in self._values:
+            return self._values[name]
+        return self._values[_environment_spelling(name)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"Secrets({', '.join(sorted(self._values))})"
+
+    def with_values(self, values: Mapping[str, Any]) -> Secrets:
+        """Return these secrets and `values`; a name in both takes the value given here."""
+        return Secrets({**self._values, **values})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How this process is to behave; options of a command replace single values.
+
+    `resolve` says where calls for a host and port really go. `known` are files and folders
+    with further documents. `dumb` is true if the terminal cannot move its cursor.
+    """
+
+    database: Path = DEFAULT_DATABASE
+    resolve: Mapping[Address, Address] = field(default_factory=dict)
+    secrets: Secrets = field(default_factory=Secrets)
+    known: tuple[Path, ...] = ()
+    certificates_file: Path | None = None
+    certificates_folder: Path | None = None
+    color: bool = True
+    dumb: bool = False
+    debug: bool = False
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Return the settings that environment variables give; raises `InvalidInput`."""
+    return Settings(
+        database=Path(environment.get("TENUTO_DB") or DEFAULT_DATABASE),
+        resolve=parse_resolve(environment.get("TENUTO_RESOLVE", "").split(","), source="TENUTO_RESOLVE"),
+        secrets=Secrets(
+            {
+                name.removeprefix(SECRET_PREFIX): _secret_value(value)
+                for name, value in environment.items()
+                if name.startswith(SECRET_PREFIX)
+            }
+        ),
+        certificates_file=_path(environment.get("SSL_CERT_FILE")),
+        certificates_folder=_path(environment.get("SSL_CERT_DIR")),
+        color=not environment.get("NO_COLOR"),
+        dumb=environment.get("TERM") in {"dumb", ""},
+        debug=environment.get("TENUTO_DEBUG", "") not in {"", "0"},
+    )
+
+
+def parse_resolve(rules: Iterable[str], *, source: str = "--resolve") -> dict[Address, Address]:
+    """Return where to connect for each `HOST:PORT=ADDRESS:PORT`; empty rules say nothing.
+
+    >>> parse_resolve(["api.example.com:443=127.0.0.1:8443"])
+    {('api.example.com', 443): ('127.0.0.1', 8443)}
+    """
+    found: dict[Address, Address] = {}
+    for rule in rules:
+        if not rule.strip():
+            continue
+        name, separator, target = rule.strip().partition("=")
+        here, there = _address(name), _address(target)
+        if not separator or here is None or there is None:
+            raise InvalidInput(
+                f"{source}: {rule.strip()!r} is not HOST:PORT=ADDRESS:PORT",
+                hint="for example api.example.com:443=127.0.0.1:8443; an IPv6 address stands in brackets",
+            )
+        found[here] = there
+    return found
+
+
+_ADDRESS: Final = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.%]+)\]|(?P<name>[^\[\]:=\s]+)):(?P<port>\d{1,5})\Z")
+
+
+def _address(text: str) -> Address | None:
+    match = _ADDRESS.match(text)
+    if match is None or not 0 < int(match["port"]) < 65536:
+        return None
+    return (match["six"] or match["name"]).lower(), int(match["port"])
+
+
+def _environment_spelling(name: str) -> str:
+    return re.sub(r"[^A-Z0-9]", "_", name.upper())
+
+
+def _secret_value(text: str) -> Any:
+    """Return a JSON object as such and everything else as the text that it is."""
+    if text.startswith("{"):
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+    return text
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None
