@@ -1,0 +1,1 @@
+"""Real servers for tests, on loopback: installed if Debian lets us, started and stopped by process id."""
