@@ -1,0 +1,48 @@
+"""Reading arguments that a workflow's author wrote, with faults that name what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tenuto.plugin import configuration_fault
+
+
+def text_of(properties: Mapping[str, Any], name: str, where: str) -> str:
+    """Return a required, non-empty string property, or raise a `configuration` fault naming it."""
+    value = properties.get(name)
+    if not isinstance(value, str) or not value:
+        raise configuration_fault(f"`{where}.{name}` must be a non-empty string")
+    return value
+
+
+def texts_of(properties: Mapping[str, Any], name: str, where: str) -> list[str]:
+    """Return an optional array of strings, or raise a `configuration` fault naming it."""
+    value = properties.get(name)
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise configuration_fault(f"`{where}.{name}` must be an array of strings")
+    return value
+
+
+def object_of(properties: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:
+    """Return an optional object property (empty if absent), or raise a `configuration` fault naming it."""
+    value = properties.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise configuration_fault(f"`{where}.{name}` must be an object")
+    return value
+
+
+def endpoint_of(endpoint: Any, where: str = "endpoint") -> tuple[str, Mapping[str, Any] | None]:
+    """Return the URI and the authentication of an endpoint, which is a string or an object."""
+    if isinstance(endpoint, str):
+        return endpoint, None
+    if isinstance(endpoint, Mapping) and isinstance(endpoint.get("uri"), str):
+        authentication = endpoint.get("authentication")
+        if authentication is None or isinstance(authentication, Mapping):
+            return endpoint["uri"], authentication
+        raise configuration_fault(f"`{where}.authentication` must be an object")
+    raise configuration_fault(f"`{where}` must be a URI or an object with `uri`")
