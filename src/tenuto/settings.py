@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-
-from tenuto.errors import InvalidInput
 
 SECRET_PREFIX: Final = "TENUTO_SECRET_"
 DEFAULT_DATABASE: Final = Path(".tenuto/tenuto.db")
@@ -27,8 +25,6 @@ VARIABLES: Final[tuple[str, ...]] = (
     "SSL_CERT_FILE",
     "TERM",
 )
-
-Address = tuple[str, int]
 
 
 class Secrets(Mapping[str, Any]):
@@ -71,12 +67,12 @@ class Secrets(Mapping[str, Any]):
 class Settings:
     """How this process is to behave; options of a command replace single values.
 
-    `resolve` says where calls for a host and port really go. `known` are files and folders
-    with further documents. `dumb` is true if the terminal cannot move its cursor.
+    `resolve` says where calls for a host and port really go, as `HOST:PORT=ADDRESS:PORT` texts
+    with commas between them. `known` are files and folders with further documents. `dumb` is true if the terminal cannot move its cursor.
     """
 
     database: Path = DEFAULT_DATABASE
-    resolve: Mapping[Address, Address] = field(default_factory=dict)
+    resolve: tuple[str, ...] = ()
     secrets: Secrets = field(default_factory=Secrets)
     known: tuple[Path, ...] = ()
     certificates_file: Path | None = None
@@ -87,10 +83,10 @@ class Settings:
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
-    """Return the settings that environment variables give; raises `InvalidInput`."""
+    """Return the settings that environment variables give."""
     return Settings(
         database=Path(environment.get("TENUTO_DB") or DEFAULT_DATABASE),
-        resolve=parse_resolve(environment.get("TENUTO_RESOLVE", "").split(","), source="TENUTO_RESOLVE"),
+        resolve=tuple(filter(None, [environment.get("TENUTO_RESOLVE")])),
         secrets=Secrets(
             {
                 name.removeprefix(SECRET_PREFIX): _secret_value(value)
@@ -104,37 +100,6 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         dumb=environment.get("TERM") in {"dumb", ""},
         debug=environment.get("TENUTO_DEBUG", "") not in {"", "0"},
     )
-
-
-def parse_resolve(rules: Iterable[str], *, source: str = "--resolve") -> dict[Address, Address]:
-    """Return where to connect for each `HOST:PORT=ADDRESS:PORT`; empty rules say nothing.
-
-    >>> parse_resolve(["api.example.com:443=127.0.0.1:8443"])
-    {('api.example.com', 443): ('127.0.0.1', 8443)}
-    """
-    found: dict[Address, Address] = {}
-    for rule in rules:
-        if not rule.strip():
-            continue
-        name, separator, target = rule.strip().partition("=")
-        here, there = _address(name), _address(target)
-        if not separator or here is None or there is None:
-            raise InvalidInput(
-                f"{source}: {rule.strip()!r} is not HOST:PORT=ADDRESS:PORT",
-                hint="for example api.example.com:443=127.0.0.1:8443; an IPv6 address stands in brackets",
-            )
-        found[here] = there
-    return found
-
-
-_ADDRESS: Final = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.%]+)\]|(?P<name>[^\[\]:=\s]+)):(?P<port>\d{1,5})\Z")
-
-
-def _address(text: str) -> Address | None:
-    match = _ADDRESS.match(text)
-    if match is None or not 0 < int(match["port"]) < 65536:
-        return None
-    return (match["six"] or match["name"]).lower(), int(match["port"])
 
 
 def _environment_spelling(name: str) -> str:

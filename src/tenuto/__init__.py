@@ -1,0 +1,3 @@
+"""Durable workflows for systems, applications and infrastructure."""
+
+__version__ = "0.1.0"

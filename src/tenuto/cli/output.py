@@ -1,0 +1,127 @@
+"""Prints results: as pretty JSON, one line of JSON, or YAML; and tables."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import Any, Final
+
+import click
+import msgspec
+import yaml
+
+FORMATS: Final = ("pretty", "json", "yaml")
+
+_TOKEN: Final = re.compile(
+    r'(?P<key>"(?:[^"\\]|\\.)*")(?=:)|(?P<text>"(?:[^"\\]|\\.)*")|(?P<word>\b(?:true|false|null)\b)'
+    r"|(?P<number>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)"
+)
+_COLORS: Final = {"key": "blue", "text": "green", "word": "magenta", "number": "cyan"}
+
+
+def format_option(default: str = "pretty") -> Any:
+    """Return the `--output` option."""
+    return click.option(
+        "--output",
+        "-o",
+        "format",
+        type=click.Choice(FORMATS),
+        default=default,
+        show_default=True,
+        help="How the result is written: indented JSON, one line of JSON, or YAML.",
+    )
+
+
+def write(value: Any, format: str) -> None:
+    """Print a JSON value on standard output."""
+    click.echo(written(value, format))
+
+
+def written(value: Any, format: str) -> str:
+    """Return a JSON value as text; `pretty` holds terminal colours, which `click.echo` strips."""
+    match format:
+        case "json":
+            return msgspec.json.encode(value).decode()
+        case "yaml":
+            text: str = yaml.dump(
+                msgspec.to_builtins(value), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100
+            )
+            return text.removesuffix("\n").removesuffix("\n...")
+        case _:
+            return _TOKEN.sub(_colored, msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def _colored(match: re.Match[str]) -> str:
+    return click.style(match[0], fg=_COLORS[match.lastgroup or "word"])
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes text of several lines as a block, and lists indented under their key."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        """Indent lists like everything else."""
+        super().increase_indent(flow, False)
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Write equal values out: our own reader refuses aliases."""
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return rows in aligned columns under an underlined header.
+
+    >>> print(click.unstyle(table(["A", "B"], [["1", "2"]])))
+    A  B
+    1  2
+    """
+    widths = [max(cells(click.unstyle(row[i])) for row in [header, *rows]) for i in range(len(header))]
+    lines = [[click.style(name, bold=True) for name in header], *rows]
+    return "\n".join(
+        "  ".join(
+            cell + " " * (width - cells(click.unstyle(cell)))
+            for cell, width in zip(line, widths, strict=True)
+        ).rstrip()
+        for line in lines
+    )
+
+
+def cells(text: str) -> int:
+    """Return how many columns of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0
+        if unicodedata.combining(character) or unicodedata.category(character) in {"Cf", "Mn"}
+        else 2
+        if unicodedata.east_asian_width(character) in "WF"
+        else 1
+        for character in text
+    )
+
+
+def printable(text: str) -> str:
+    """Return text from outside with control characters made visible, so it cannot steer a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def cut(text: str, width: int) -> str:
+    """Return a text that takes at most `width` columns, an ellipsis where something is missing."""
+    text = printable(text)
+    if cells(text) <= width:
+        return text
+    kept = ""
+    for character in text:
+        if cells(kept) + cells(character) > width - 1:
+            break
+        kept += character
+    return kept + "…" if width > 0 else ""
