@@ -1,0 +1,1 @@
+"""Stores: the engine's ports over databases, and in memory."""

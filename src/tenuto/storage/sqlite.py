@@ -1,0 +1,268 @@
+"""SQLite, one file: opens it with the settings that the promise of durability needs, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from tenuto.errors import Conflict, NotFound, StorageFailed, TenutoError
+from tenuto.storage.database import Row, Step
+from tenuto.storage.journal import DatabaseJournal, DatabaseReader
+from tenuto.storage.lock import FileLock
+from tenuto.storage.queries import Query
+from tenuto.storage.schema import check_ours, check_version, migrate
+
+OLDEST_SQLITE = (3, 37, 0)
+"""Strict tables came with 3.37."""
+
+BUSY_TIMEOUT_MS = 10_000
+"""How long to wait for a lock that another program holds on the database."""
+
+CHECKPOINT_PAGES = 4000
+"""Pages in the write-ahead log (16 MiB) after which a commit moves them into the database."""
+
+CACHE_KIB = 64 * 1024
+"""Memory for pages of the database, per connection, at most."""
+
+STATEMENTS_CACHED = 256
+
+_ROWS_AT_ONCE = (512, 64, 8, 1)
+"""Rows of one statement: each execution gives up the interpreter lock, and a busy event loop
+gives it back only after its switch interval, so that one statement for each row can starve."""
+
+_DANGEROUS_BUILD_OPTIONS = ("NO_SYNC", "DISABLE_DIRSYNC", "OMIT_WAL", "THREADSAFE=0")
+
+_SETTINGS: Mapping[str, object] = {"journal_mode": "wal", "synchronous": 2, "fullfsync": 1}
+"""What must be read back: write-ahead log, FULL (fsync at each commit), and a flush of the disk's
+own cache where the system tells these apart."""
+
+_HINTS: Mapping[int, str] = {
+    sqlite3.SQLITE_FULL: "Free some disk space, then start again: everything acknowledged is there.",
+    sqlite3.SQLITE_IOERR: "Look into the system log for disk errors before you start again.",
+    sqlite3.SQLITE_READONLY: "Make the database file, its folder and its file system writable.",
+    sqlite3.SQLITE_CANTOPEN: "Check that the folder exists and may be written.",
+    sqlite3.SQLITE_BUSY: "Another program keeps the database locked; end it, then start again.",
+    sqlite3.SQLITE_CORRUPT: "Restore the file from a backup, and check the disk.",
+    sqlite3.SQLITE_NOTADB: "Name another file with --db.",
+    sqlite3.SQLITE_CONSTRAINT: "Something else wrote to this database. Please report it, with this message.",
+}
+
+
+def explain(error: BaseException, path: Path) -> StorageFailed:
+    """Return the error to raise for what SQLite or the system said."""
+    if isinstance(error, StorageFailed):
+        return error
+    code = getattr(error, "sqlite_errorcode", None)
+    hint = None if code is None else _HINTS.get(code & 0xFF)
+    return StorageFailed(f"{path}: {error or type(error).__name__}", hint=hint)
+
+
+def check_build(options: Iterable[str], version: tuple[int, ...]) -> None:
+    """Refuse a SQLite library that is too old, or built so that it does not sync."""
+    if version < OLDEST_SQLITE:
+        raise StorageFailed(
+            f"SQLite {'.'.join(map(str, version))} is too old",
+            hint=f"Use a Python with SQLite {'.'.join(map(str, OLDEST_SQLITE))} or newer.",
+        )
+    bad = sorted(set(options) & set(_DANGEROUS_BUILD_OPTIONS))
+    if bad:
+        raise StorageFailed(
+            f"this SQLite library was built with {', '.join(bad)} and cannot keep data safe",
+            hint="Use a Python with an ordinary build of SQLite.",
+        )
+
+
+def check_settings(connection: sqlite3.Connection, path: Path) -> None:
+    """Read back what durability rests on; refuse to go on if it is not so."""
+    for name, expected in _SETTINGS.items():
+        (actual,) = connection.execute(f"PRAGMA {name}").fetchone()
+        if actual != expected:
+            raise StorageFailed(
+                f"{path}: SQLite's {name} is {actual!r} and must be {expected!r}",
+                hint="This file system may lack what a write-ahead log needs; use a local disk.",
+            )
+
+
+class SqliteReader:
+    """A read-only connection; it neither blocks the writer nor needs the lock."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection = _connect(path, "ro")
+
+    def fetch(self, query: Query, values: Mapping[str, Any]) -> list[Row]:
+        """Return all rows of a query."""
+        return self._connection.execute(query.sql, values).fetchall()
+
+    def explain(self, error: BaseException) -> StorageFailed:
+        """Return the error to raise for one of SQLite's."""
+        return explain(error, self._path)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def check(self) -> None:
+        """Refuse a file that is not ours or has another schema."""
+        check_ours(self._connection, self._path)
+        check_version(self._connection, self._path)
+
+
+class SqliteWriter:
+    """The one writing connection. Only it moves pages out of the write-ahead log.
+
+    That matters beyond tidiness: SQLite before 3.51.3 can corrupt a database when two connections
+    write and checkpoint at the same instant.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the file with checked settings and bring its schema up to date."""
+        self._path = path
+        self._connection = _connect(path, "rw")
+        try:
+            self._prepare()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _prepare(self) -> None:
+        connection = self._connection
+        options = [option for (option,) in connection.execute("PRAGMA compile_options")]
+        check_build(options, sqlite3.sqlite_version_info)
+        check_ours(connection, self._path)
+        connection.execute("PRAGMA journal_mode = wal").fetchone()
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA fullfsync = 1")
+        connection.execute("PRAGMA checkpoint_fullfsync = 1")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}").fetchone()
+        check_settings(connection, self._path)
+        migrate(connection, self._path)
+
+    def write(self, steps: Sequence[Step]) -> None:
+        """Carry out all steps in one transaction with fsync, or none of them."""
+        execute = self._connection.execute
+        try:
+            execute("BEGIN IMMEDIATE")
+            for query, values in steps:
+                done = 0
+                for rows in _ROWS_AT_ONCE:
+                    size = rows * query.width
+                    while len(values) - done >= size:
+                        execute(query.times(rows), values[done : done + size])
+                        done += size
+            execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.rollback()
+            raise
+
+    def explain(self, error: BaseException) -> StorageFailed:
+        """Return the error to raise for one of SQLite's."""
+        return explain(error, self._path)
+
+    def close(self) -> None:
+        """Empty the write-ahead log into the database, if nothing hinders, and close."""
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        self._connection.close()
+
+
+async def open_journal(
+    path: Path, *, failed: Callable[[BaseException], None], command: str = ""
+) -> DatabaseJournal:
+    """Open or create a database and become its one writer.
+
+    `failed` is called once, on the event loop's thread, when the store can no longer keep its
+    word. `command` tells others what holds the database. Raises `DatabaseHeld` when another
+    process has it, `Conflict` when it is not a database of this version, and `StorageFailed` when
+    durability cannot be had.
+    """
+    loop = asyncio.get_running_loop()
+    lock, writer, reader = await loop.run_in_executor(None, _open, path, command)
+    return DatabaseJournal(reader, writer, failed=failed, release=lock.release)
+
+
+async def open_reader(path: Path) -> DatabaseReader:
+    """Open a database for reading only, whether or not another process holds it.
+
+    Raises `NotFound` when there is none.
+    """
+    loop = asyncio.get_running_loop()
+    return DatabaseReader(await loop.run_in_executor(None, _open_reader, path))
+
+
+def _open(path: Path, command: str) -> tuple[FileLock, SqliteWriter, SqliteReader]:
+    path = path.resolve()
+    with contextlib.ExitStack() as undo, _explained(path):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = FileLock(path, command)
+        undo.callback(lock.release)
+        _create(path)
+        writer = SqliteWriter(path)
+        undo.callback(writer.close)
+        reader = SqliteReader(path)
+        undo.pop_all()
+        return lock, writer, reader
+
+
+def _open_reader(path: Path) -> SqliteReader:
+    path = path.resolve()
+    if not path.is_file():
+        raise NotFound(f"there is no database at {path}", hint="Name it with --db, or start a run first.")
+    with contextlib.ExitStack() as undo, _explained(path):
+        reader = SqliteReader(path)
+        undo.callback(reader.close)
+        reader.check()
+        undo.pop_all()
+        return reader
+
+
+def _create(path: Path) -> None:
+    """Make the file, for its owner only, and make its name durable.
+
+    The names of folders that were just made are made durable too, as far up as needed at most.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        return
+    for folder in (path.parent, path.parent.parent):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"file:{quote(str(path))}?mode={mode}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        timeout=BUSY_TIMEOUT_MS / 1000,
+        cached_statements=STATEMENTS_CACHED,
+    )
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    return connection
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Any:
+    """Turn what SQLite and the system say into our errors."""
+    try:
+        yield
+    except TenutoError:
+        raise
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+            raise Conflict(f"{path} is not a database", hint=_HINTS[sqlite3.SQLITE_NOTADB]) from error
+        raise explain(error, path) from error
+    except OSError as error:
+        raise explain(error, path) from error
