@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Final
 
 from tenuto.errors import InvalidInput
@@ -77,8 +78,8 @@ class SystemNetwork:
         self,
         resolve: Mapping[Place, Place] | Iterable[str] = (),
         *,
-        trust_file: str | None = None,
-        trust_folder: str | None = None,
+        trust_file: str | Path | None = None,
+        trust_folder: str | Path | None = None,
     ) -> None:
         if isinstance(resolve, Mapping):
             self._mapping = {(host.lower(), port): target for (host, port), target in resolve.items()}
