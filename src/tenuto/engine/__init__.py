@@ -1,0 +1,1 @@
+"""The heart: a run is a fold over its journal."""

@@ -26,7 +26,8 @@ class Started(msgspec.Struct, frozen=True, array_like=True, tag="started"):
     """The run exists. `time` is in seconds since the epoch, UTC, here and in every event.
 
     `nonce` marks references to secrets inside this run, so that outside data cannot forge one.
-    `undo` maps each called function that can be undone to the function that undoes it.
+    `undo` maps each called function that can be undone to the function that undoes it;
+    `runtime` is the version of Tenuto that started the run, `version` the journal's format.
     """
 
     time: float
@@ -35,15 +36,20 @@ class Started(msgspec.Struct, frozen=True, array_like=True, tag="started"):
     input: Json
     nonce: str
     undo: dict[str, str] = {}
+    runtime: str = ""
     version: int = 1
 
 
 class Answered(msgspec.Struct, frozen=True, array_like=True, tag="answered"):
-    """The command `id` ended well: an action's output, an expression's value, a timer (null)."""
+    """The command `id` ended well: an action's output, an expression's value, a timer (null).
+
+    `scheme` names the kind of credential that the action used, if it used one.
+    """
 
     time: float
     id: int
     output: Json = None
+    scheme: str | None = None
 
 
 class Failed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
@@ -102,8 +108,9 @@ Event: TypeAlias = Started | Answered | Failed | Arrived | CancelRequested | Sus
 class Perform(msgspec.Struct, frozen=True, tag="perform"):
     """Call `function` of the catalog with `arguments`; answered with its result.
 
-    `key` is the idempotency key, equal across attempts. `secrets` names what the arguments
-    may refer to. The answer's size is bounded by the worker.
+    `key` is the idempotency key, equal across attempts. Nothing waits for a `detached` action,
+    not even the end of the run. An `undoing` action is given only those arguments that its
+    function knows. `nonce` marks the references to secrets in `arguments`, as in `Started`.
     """
 
     id: int
@@ -112,6 +119,9 @@ class Perform(msgspec.Struct, frozen=True, tag="perform"):
     arguments: dict[str, Json]
     key: str
     attempt: int = 1
+    detached: bool = False
+    undoing: bool = False
+    nonce: str = ""
 
 
 class Evaluate(msgspec.Struct, frozen=True, tag="evaluate"):
@@ -167,8 +177,8 @@ class Note(msgspec.Struct, frozen=True, array_like=True):
     """Something happened to a task; kept beside the event so that history reads without a fold.
 
     `what` is `started`, `completed`, `faulted`, `cancelled`, `skipped`, `retried`, `waiting`,
-    `correlation-started` or `correlation-completed`. `data` is the output of a completed task
-    that is an action, or the fault; None when the value stands elsewhere in the entry.
+    `correlation-started` or `correlation-completed`. `data` is the fault of a faulted task, or
+    the correlation keys; None otherwise.
     """
 
     task: str

@@ -1,0 +1,852 @@
+"""One fold of one event: the working copy of a state, and the life of every task.
+
+What is common to all tasks stands here: the data flow (`if`, input, output, export), extensions,
+timeouts, flow directives, faults and how they climb, cancellation. What a kind of task does
+itself stands in its `Kind`. The fold owns copies of the frames it changes, so the state it was
+given stays as it was.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+from tenuto.engine.model import Command, Drop, Finish, Json, Note, Perform, Wake
+from tenuto.engine.model import Evaluate as EvaluateCommand
+from tenuto.errors import (
+    Fault,
+    Faulted,
+    configuration_fault,
+    expression_fault,
+    timeout_fault,
+    validation_fault,
+)
+from tenuto.language.duration import duration_seconds
+from tenuto.language.expressions import Expression, ExpressionFailed
+from tenuto.language.program import (
+    ArrayTemplate,
+    Computed,
+    Constant,
+    ObjectTemplate,
+    Outline,
+    Task,
+    Template,
+    TextTemplate,
+    escape,
+)
+from tenuto.language.schemas import compile_schema
+from tenuto.language.state import (
+    AFTER,
+    BEFORE,
+    BODY,
+    ENTER,
+    INPUT,
+    LEAVE,
+    ROOT,
+    Frame,
+    ListFrame,
+    State,
+    TaskFrame,
+    Undoable,
+    UndoData,
+)
+
+# How many task steps one event may cause before the run yields to others through a timer that is
+# due at once: bounds the time of a fold, so that an endless loop stays cancellable.
+STEPS_PER_EVENT: Final = 1_000
+# How many events nobody listened for yet a run keeps; the oldest goes first.
+INBOX_LIMIT: Final = 1_000
+
+
+class Needs(Exception):
+    """A phase asks something that a pure fold cannot answer; it runs again with the answer.
+
+    It never leaves the fold: the fold turns it into a command and the frame waits.
+    """
+
+    def __init__(self, command: Callable[[int], Command]) -> None:
+        super().__init__()
+        self.command = command
+
+
+class Kind:
+    """What a kind of task does; the defaults suit a task that waits for one command."""
+
+    composite = False
+
+    def step(self, fold: Fold, frame: TaskFrame, task: Task) -> None:
+        """Go on with the body: evaluate, open commands, start lists, or complete."""
+        raise AssertionError(f"a {task.kind} task cannot be stepped")
+
+    def answered(self, fold: Fold, frame: TaskFrame, command: int, output: Json) -> None:
+        """Take the answer of a command that the body opened."""
+        fold.complete(frame, output)
+
+    def failed(self, fold: Fold, frame: TaskFrame, command: int, fault: Fault) -> None:
+        """Take the fault of a command that the body opened."""
+        fold.fault(frame, fault)
+
+    def listed(self, fold: Fold, frame: TaskFrame, ended: ListFrame, output: Json, exited: bool) -> None:
+        """Take the output of a list that the body started; `exited` if by `then: exit`."""
+        fold.complete(frame, output)
+
+    def list_faulted(self, fold: Fold, frame: TaskFrame, ended: ListFrame, fault: Fault) -> None:
+        """Take the fault of a list that the body started."""
+        fold.fault(frame, fault)
+
+    def arrived(self, fold: Fold, frame: TaskFrame, event: dict[str, Json]) -> bool:
+        """Take an event, if the task listens; say whether it was taken."""
+        return False
+
+
+class Fold:
+    """The working copy of a state during one event; see the module's text."""
+
+    def __init__(self, outline: Outline, kinds: Mapping[str, Kind], state: State, now: float) -> None:
+        self.outline = outline
+        self.kinds = kinds
+        self.before = state
+        self.now = now
+        self.state = copy.copy(state)
+        self.frames: dict[int, Frame] = dict(state.frames)
+        self.waits = dict(state.waits)
+        self.commands: list[Command] = []
+        self.agenda: deque[int] = deque(state.agenda)
+        self.cursor = 0
+        self._owned: set[int] = set()
+        self._over = False
+
+    # ── the loop ──────────────────────────────────────────────────────────────────────
+
+    def run(self) -> tuple[State, list[Command]]:
+        """Step frames until all wait; answer the new state and what is wanted."""
+        steps = 0
+        while self.agenda and not self._over:
+            if steps >= STEPS_PER_EVENT:
+                self.state.tick = self.open(lambda id: Wake(id, self.now), 0)
+                break
+            steps += 1
+            frame = self.frames.get(self.agenda.popleft())
+            if isinstance(frame, TaskFrame):
+                self._step(self.own(frame))
+        self.state.frames = self.frames
+        self.state.waits = self.waits
+        self.state.agenda = list(self.agenda)
+        return self.state, self.commands
+
+    def _step(self, frame: TaskFrame) -> None:
+        if frame.asking:
+            return
+        task = self.outline.task(frame.node)
+        self.cursor = 0
+        try:
+            if frame.phase == ENTER:
+                self._enter(frame, task)
+            if frame.phase == BEFORE:
+                self._extend_before(frame)
+            if frame.phase == INPUT:
+                self._take_input(frame, task)
+            if frame.phase == BODY:
+                self.kinds[task.kind].step(self, frame, task)
+            elif frame.phase == LEAVE:
+                self._leave(frame, task)
+                if frame.phase == AFTER:
+                    self._extend_after(frame)
+        except Needs as need:
+            frame.asking = self.open(need.command, frame.id)
+        except Faulted as error:
+            self.fault(frame, error.fault)
+        except ExpressionFailed as error:
+            self.fault(frame, expression_fault(str(error)).fault)
+
+    def schedule(self, frame: TaskFrame) -> None:
+        """Let a frame go on in this fold."""
+        self.agenda.appendleft(frame.id)
+
+    def own(self, frame: Any) -> Any:
+        """Return this fold's own copy of a frame, safe to change."""
+        if frame.id in self._owned:
+            return self.frames[frame.id]
+        mine = copy.copy(frame)
+        if isinstance(mine, TaskFrame) and mine.data is not None:
+            mine.data = copy.copy(mine.data)
+        self.frames[mine.id] = mine
+        self._owned.add(mine.id)
+        return mine
+
+    def _next_phase(self, frame: TaskFrame, phase: int) -> None:
+        frame.phase = phase
+        self.forget_answers(frame)
+
+    def forget_answers(self, frame: TaskFrame) -> None:
+        """Begin to ask anew: what the frame was told belongs to what is now done."""
+        if frame.answers:
+            frame.answers = []
+        self.cursor = 0
+
+    # ── commands ──────────────────────────────────────────────────────────────────────
+
+    def open(self, command: Callable[[int], Command], waiting: int) -> int:
+        """Open a command, whose answer goes to the frame `waiting` (0: to nobody)."""
+        id = self.state.next
+        self.state.next = id + 1
+        self.commands.append(command(id))
+        self.waits[id] = waiting
+        return id
+
+    def drop(self, command: int) -> None:
+        """Take back a command, if it is still open."""
+        if command and self.waits.pop(command, None) is not None:
+            self.commands.append(Drop(command))
+
+    def wake(self, frame: TaskFrame, at: float) -> int:
+        """Ask to be woken at a time."""
+        return self.open(lambda id: Wake(id, at), frame.id)
+
+    def note(
+        self, frame: TaskFrame, what: str, kind: str = "", data: Json = None, attempt: int | None = None
+    ) -> None:
+        """Say what happened to a task."""
+        if frame.id != ROOT:
+            self.commands.append(Note(frame.path, what, kind, attempt or frame.attempt, data))
+
+    # ── evaluation ────────────────────────────────────────────────────────────────────
+
+    def ask(self, frame: TaskFrame, command: Callable[[int], Command]) -> Json:
+        """Return what the phase was told about its next question, or ask it."""
+        position = self.cursor
+        self.cursor += 1
+        if position < len(frame.answers):
+            return frame.answers[position]
+        raise Needs(command)
+
+    def evaluate(
+        self, frame: TaskFrame, expression: Expression, value: Json, extra: Mapping[str, Json] | None = None
+    ) -> Json:
+        """Evaluate an expression for a task on `value`, with `extra` variables besides its own."""
+        variables = self._variables(frame, expression, extra)
+        if expression.inline:
+            return expression.evaluate(value, variables, self.now)
+        return self.ask(
+            frame, lambda id: EvaluateCommand(id, expression.text, value, dict(variables), self.now)
+        )
+
+    def fill(
+        self, frame: TaskFrame, compiled: Template, value: Json, extra: Mapping[str, Json] | None = None
+    ) -> Json:
+        """Evaluate all expressions of a template on `value`."""
+        if isinstance(compiled, Constant):
+            return compiled.value
+        if isinstance(compiled, Computed):
+            return self.evaluate(frame, compiled.expression, value, extra)
+        if isinstance(compiled, ObjectTemplate):
+            return {name: self.fill(frame, member, value, extra) for name, member in compiled.members}
+        if isinstance(compiled, ArrayTemplate):
+            return [self.fill(frame, item, value, extra) for item in compiled.items]
+        return self._join(frame, compiled, value, extra)
+
+    def _join(
+        self, frame: TaskFrame, compiled: TextTemplate, value: Json, extra: Mapping[str, Json] | None
+    ) -> str:
+        texts = []
+        for part in compiled.parts:
+            item = part if isinstance(part, str) else self.evaluate(frame, part, value, extra)
+            texts.append(item if isinstance(item, str) else msgspec.json.encode(item).decode())
+        return "".join(texts)
+
+    def test(
+        self,
+        frame: TaskFrame,
+        task: Task,
+        key: str,
+        condition: str | bool,
+        value: Json,
+        extra: Mapping[str, Json] | None = None,
+    ) -> bool:
+        """Evaluate a condition as jq does: only null and false do not hold."""
+        if isinstance(condition, bool):
+            return condition
+        result = self.fill(frame, task.formula(key, condition), value, extra)
+        return result is not None and result is not False
+
+    def _variables(
+        self, frame: TaskFrame, expression: Expression, extra: Mapping[str, Json] | None
+    ) -> dict[str, Json]:
+        names = expression.variables
+        if not names:
+            return {}
+        found: dict[str, Json] = {}
+        for name in names:
+            if extra is not None and name in extra:
+                found[name] = extra[name]
+            elif name in frame.scope:
+                found[name] = frame.scope[name]
+            else:
+                found[name] = self._argument(frame, name)
+        return found
+
+    def _argument(self, frame: TaskFrame, name: str) -> Json:
+        match name:
+            case "context":
+                return self.context(frame)
+            case "input" if frame.phase >= BODY:
+                return frame.input
+            case "output" if frame.phase >= LEAVE:
+                return frame.output
+            case "task" if frame.id != ROOT:
+                return self._describe_task(frame)
+            case "workflow":
+                return self._describe_workflow()
+            case "runtime":
+                return {"name": "Tenuto", "version": self.state.runtime, "metadata": {}}
+            case "authorization":
+                # The credential itself is never kept, so its parameter cannot be shown.
+                return {"scheme": frame.scheme, "parameter": "***"} if frame.scheme else None
+            case "__nonce__":
+                return self.state.nonce
+        raise expression_fault(
+            f"${name} is not available here. Known here: "
+            + ", ".join(f"${known}" for known in ("context", "workflow", "runtime", *sorted(frame.scope)))
+        )
+
+    def _describe_task(self, frame: TaskFrame) -> dict[str, Json]:
+        task = self.outline.task(frame.node)
+        return {
+            **task.definition,
+            "name": task.name,
+            "reference": frame.path,
+            "definition": task.definition,
+            "input": frame.raw,
+            "output": frame.output,
+            "startedAt": describe_time(frame.started),
+        }
+
+    def _describe_workflow(self) -> dict[str, Json]:
+        return {
+            "id": self.state.run,
+            "definition": self.outline.document,
+            "input": self.state.input,
+            "startedAt": describe_time(self.state.started),
+        }
+
+    def context(self, frame: TaskFrame | ListFrame) -> Json:
+        """Return `$context` as the frame sees it: its branch's own, or the run's."""
+        if not frame.context:
+            return self.state.context
+        holder = self.frames[frame.context]
+        assert isinstance(holder, ListFrame)
+        return holder.own_context
+
+    def set_context(self, frame: TaskFrame | ListFrame, context: Json) -> None:
+        """Replace `$context` where the frame sees it."""
+        if frame.context:
+            self.own(self.frames[frame.context]).own_context = context
+        else:
+            self.state.context = context
+
+    def check_schema(self, frame: TaskFrame, schema: dict[str, Json], value: Json, what: str) -> None:
+        """Validate a value against a schema of the document.
+
+        Raises:
+            Faulted: A validation fault that says where the value does not fit.
+        """
+        document = schema.get("document")
+        if document is None:
+            document = self.read(frame, schema["resource"], "json")
+        mistake = compile_schema(document).check(value)
+        if mistake:
+            raise validation_fault(f"{what} does not fit its schema: {mistake}")
+
+    def read(self, frame: TaskFrame, resource: Json, parse_as: str) -> Json:
+        """Return the content of an external resource, fetched once and then recorded."""
+        endpoint = resource["endpoint"] if isinstance(resource, dict) and "endpoint" in resource else resource
+        answer = self.ask(
+            frame,
+            lambda id: Perform(
+                id,
+                frame.path,
+                "resource.read",
+                {"endpoint": self.endpoint(endpoint), "parse": parse_as},
+                f"{frame.key}/resource/{self.cursor}",
+                frame.attempt,
+                nonce=self.state.nonce,
+            ),
+        )
+        return answer["content"]
+
+    def endpoint(self, value: Json) -> Json:
+        """Return an endpoint with its reusable authentication put in place of the reference."""
+        if isinstance(value, dict) and "authentication" in value:
+            return {**value, "authentication": self.authentication(value["authentication"])}
+        return value
+
+    def authentication(self, value: Json) -> Json:
+        """Resolve `use: name` to the policy of that name, and `basic: {use: secret}` to its secret."""
+        if not isinstance(value, dict):
+            return value
+        name = value.get("use")
+        if isinstance(name, str):
+            policies = self.outline.use.get("authentications") or {}
+            if name not in policies:
+                raise configuration_fault(f"use.authentications has no {name!r}")
+            return self.authentication(policies[name])
+        scheme, policy = next(iter(value.items()))
+        if isinstance(policy, dict) and isinstance(policy.get("use"), str):
+            return {scheme: f"\x01{self.state.nonce}:{policy['use']}\x01"}
+        return value
+
+    # ── the life of a task ────────────────────────────────────────────────────────────
+
+    def start_list(
+        self,
+        frame: TaskFrame,
+        node: str,
+        path: str,
+        value: Json,
+        *,
+        role: str = "body",
+        slot: int = 0,
+        only: int | None = None,
+        scope: dict[str, Json] | None = None,
+        attempt: int | None = None,
+        own_context: bool = False,
+        extended: bool | None = None,
+    ) -> None:
+        """Walk a task list for a frame; its end comes back through the kind's `listed`."""
+        id = self.state.next
+        self.state.next = id + 1
+        walk = ListFrame(
+            id=id,
+            owner=frame.id,
+            node=node,
+            path=path,
+            role=role,
+            slot=slot,
+            only=only is not None,
+            scope=scope if scope is not None else frame.scope,
+            context=id if own_context else frame.context,
+            own_context=self.context(frame) if own_context else None,
+            attempt=attempt or frame.attempt,
+            extended=frame.extended if extended is None else extended,
+        )
+        self.frames[id] = walk
+        self._owned.add(id)
+        self._start_task(walk, only or 0, value)
+
+    def _start_task(self, walk: ListFrame, index: int, value: Json) -> None:
+        tasks = self.outline.tasks(walk.node)
+        if index >= len(tasks):
+            self._end_list(walk, value, False)
+            return
+        task = tasks[index]
+        visit = walk.visits.get(index, 0) + 1
+        walk.visits = {**walk.visits, index: visit}
+        walk.index = index
+        path = walk.path if task.node == walk.node else walk.path + task.node[len(walk.node) :]
+        id = self.state.next
+        self.state.next = id + 1
+        key = f"{self.state.run}{path}"
+        restart = self.state.restart
+        if restart is not None and restart[0] == path:
+            value = restart[2] if restart[1] else value
+            self.state.restart = None
+        self.frames[id] = TaskFrame(
+            id=id,
+            parent=walk.id,
+            node=task.node,
+            path=path,
+            key=key if visit == 1 else f"{key}#{visit}",
+            raw=value,
+            scope=walk.scope,
+            context=walk.context,
+            started=self.now,
+            attempt=walk.attempt,
+            extended=walk.extended,
+        )
+        self._owned.add(id)
+        self.agenda.append(id)
+
+    def _enter(self, frame: TaskFrame, task: Task) -> None:
+        if frame.id != ROOT:
+            if task.condition is not None and not self.test(frame, task, "if", task.condition, frame.raw):
+                self.note(frame, "skipped", task.kind)
+                self._finish(frame, frame.raw, None)
+                return
+            if frame.extended and self.outline.extensions:
+                frame.extensions = self._matching_extensions(frame, task)
+        seconds = self._timeout_seconds(frame, task)
+        self.note(frame, "started", task.kind)
+        frame.announced = True
+        if seconds is not None:
+            frame.timeout = seconds
+            frame.timer = self.wake(frame, self.now + seconds)
+        self._next_phase(frame, BEFORE if frame.extensions else INPUT)
+
+    def _matching_extensions(self, frame: TaskFrame, task: Task) -> list[int]:
+        kinds = {"all", task.kind} | ({"composite"} if task.kind in ("do", "fork") else set())
+        matching = []
+        for index, (name, extension) in enumerate(self.outline.extensions):
+            if extension["extend"] not in kinds:
+                continue
+            if "when" in extension and not self.test(
+                frame, task, f"extension/{name}", extension["when"], frame.raw
+            ):
+                continue
+            matching.append(index)
+        return matching
+
+    def _timeout_seconds(self, frame: TaskFrame, task: Task) -> float | None:
+        timeout = task.timeout
+        if isinstance(timeout, str):
+            named = self.outline.use.get("timeouts") or {}
+            if timeout not in named:
+                raise configuration_fault(f"use.timeouts has no {timeout!r}")
+            timeout = named[timeout]
+        return None if timeout is None else self.seconds(frame, task, "timeout", timeout["after"], frame.raw)
+
+    def seconds(self, frame: TaskFrame, task: Task, key: str, duration: Json, value: Json) -> float:
+        """Return a duration of the document in seconds, its expressions evaluated."""
+        filled = self.fill(frame, task.template(key, duration), value)
+        try:
+            return duration_seconds(filled)
+        except ValueError as error:
+            raise configuration_fault(f"{key}: {error}") from None
+
+    def _extend_before(self, frame: TaskFrame) -> None:
+        """Run the next `before` list, or go on to the task itself when there is none left."""
+        if not self._start_extension(frame, "before", frame.raw):
+            self._next_phase(frame, INPUT)
+
+    def _start_extension(self, frame: TaskFrame, side: str, value: Json) -> bool:
+        """Start the next list of extensions that apply to a task; say whether there was one."""
+        while frame.extensions_done < len(frame.extensions):
+            index = frame.extensions[frame.extensions_done]
+            frame.extensions_done += 1
+            name, extension = self.outline.extensions[index]
+            if extension.get(side):
+                place = f"/use/extensions/{index}/{escape(name)}/{side}"
+                self.start_list(frame, place, frame.path + place, value, role=side, extended=False)
+                return True
+        return False
+
+    def _take_input(self, frame: TaskFrame, task: Task) -> None:
+        value = frame.raw
+        if "schema" in task.input:
+            self.check_schema(frame, task.input["schema"], value, "the input")
+        if "from" in task.input:
+            value = self.fill(frame, task.formula("input.from", task.input["from"]), value)
+        frame.input = value
+        self._next_phase(frame, BODY)
+
+    def complete(self, frame: TaskFrame, output: Json, then: str | None = None) -> None:
+        """The body has given its raw output; `then` overrides the task's own directive."""
+        frame = self.own(frame)
+        frame.output = output
+        frame.then = then
+        self._next_phase(frame, LEAVE)
+        self.schedule(frame)
+
+    def _leave(self, frame: TaskFrame, task: Task) -> None:
+        output = frame.output
+        if "as" in task.output:
+            output = self.fill(frame, task.formula("output.as", task.output["as"]), output)
+        if "schema" in task.output:
+            self.check_schema(frame, task.output["schema"], output, "the output")
+        if task.export:
+            self._export(frame, task, task.export, output)
+        frame.output = output
+        if frame.extensions:
+            self._next_phase(frame, AFTER)
+            frame.extensions = [*reversed(frame.extensions)]
+            frame.extensions_done = 0
+        else:
+            self._finish(frame, output, frame.then or task.then)
+
+    def _export(
+        self,
+        frame: TaskFrame,
+        task: Task,
+        export: dict[str, Json],
+        output: Json,
+        extra: Mapping[str, Json] | None = None,
+        key: str = "export.as",
+    ) -> None:
+        context = self.context(frame)
+        if "as" in export:
+            visible = {"output": output, **(extra or {})}
+            context = self.fill(frame, task.formula(key, export["as"]), output, visible)
+        if "schema" in export:
+            self.check_schema(frame, export["schema"], context, "the exported context")
+        self.set_context(frame, context)
+
+    def shape_item(
+        self, frame: TaskFrame, task: Task, foreach: dict[str, Json], item: Json, result: Json, index: int
+    ) -> Json:
+        """Apply a subscription iterator's `output` and `export` to one item's result."""
+        extra = {foreach.get("item", "item"): item, foreach.get("at", "index"): index}
+        shaped = item
+        output = foreach.get("output") or {}
+        if "as" in output:
+            shaped = self.fill(frame, task.formula("foreach.output.as", output["as"]), result, extra)
+        if "schema" in output:
+            self.check_schema(frame, output["schema"], shaped, "the item's output")
+        if foreach.get("export"):
+            self._export(frame, task, foreach["export"], shaped, extra, "foreach.export.as")
+        return shaped
+
+    def _extend_after(self, frame: TaskFrame) -> None:
+        """Run the next `after` list, or end the task when there is none left."""
+        if not self._start_extension(frame, "after", frame.output):
+            self._finish(frame, frame.output, frame.then or self.outline.task(frame.node).then)
+
+    def _finish(self, frame: TaskFrame, output: Json, then: str | None) -> None:
+        """The task is done: tell how it ended and follow its flow directive."""
+        if frame.announced:
+            self.note(frame, "completed")
+        self.drop(frame.timer)
+        self.frames.pop(frame.id, None)
+        if frame.id == ROOT:
+            self._end(Finish("completed", output))
+            return
+        walk = self.own(self.frames[frame.parent])
+        match then:
+            case None | "continue":
+                self._go_on(walk, output)
+            case "exit":
+                self._end_list(walk, output, True)
+            case "end":
+                self._end_workflow(output)
+            case name:
+                self._jump(walk, frame, name, output)
+
+    def _go_on(self, walk: ListFrame, output: Json) -> None:
+        if walk.only:
+            self._end_list(walk, output, False)
+        else:
+            self._start_task(walk, walk.index + 1, output)
+
+    def _jump(self, walk: ListFrame, frame: TaskFrame, name: str, output: Json) -> None:
+        if not walk.only:
+            for index, task in enumerate(self.outline.tasks(walk.node)):
+                if task.name == name:
+                    self._start_task(walk, index, output)
+                    return
+        fault = configuration_fault(f"`then: {name}` names no task of the same list").fault
+        self._climb(walk, fault.at(frame.path))
+
+    def _end_list(self, walk: ListFrame, output: Json, exited: bool) -> None:
+        owner = self.own(self.frames[walk.owner])
+        if walk.role == "before":
+            self.frames.pop(walk.id, None)
+            if exited:
+                self.complete(owner, output)
+            else:
+                self.schedule(owner)
+        elif walk.role == "after":
+            self.frames.pop(walk.id, None)
+            self._extend_after(owner)
+        else:
+            self.kinds[self.outline.task(owner.node).kind].listed(self, owner, walk, output, exited)
+            self.frames.pop(walk.id, None)
+
+    def _end_workflow(self, output: Json) -> None:
+        """`then: end`: everything that still runs is cancelled, the workflow completes."""
+        root = self.own(self.frames[ROOT])
+        self.cancel_below(root)
+        self.complete(root, output)
+
+    def rebase_timeouts(self) -> None:
+        """Let every timeout that runs begin again now, for a run that took over a history."""
+        for frame in list(self.frames.values()):
+            if isinstance(frame, TaskFrame) and frame.timer:
+                frame = self.own(frame)
+                self.drop(frame.timer)
+                frame.timer = self.wake(frame, self.now + frame.timeout)
+
+    # ── faults and cancellation ───────────────────────────────────────────────────────
+
+    def fault(self, frame: TaskFrame, fault: Fault) -> None:
+        """A task has failed: cancel what it started and let the fault climb."""
+        fault = fault.at(frame.path or "/")
+        self.cancel_below(frame)
+        self.drop(frame.timer)
+        self.drop(frame.asking)
+        for command, waiting in list(self.waits.items()):
+            if waiting == frame.id:
+                self._let_go(command)
+        self.frames.pop(frame.id, None)
+        if frame.id == ROOT:
+            self._end(Finish("faulted", None, fault))
+            return
+        if not frame.announced:
+            self.note(frame, "started", self.outline.task(frame.node).kind)
+        self.note(frame, "faulted", data=fault.to_json())
+        self._climb(self.frames[frame.parent], fault)
+
+    def _climb(self, walk: Any, fault: Fault) -> None:
+        owner = self.own(self.frames[walk.owner])
+        self.frames.pop(walk.id, None)
+        if walk.role in ("before", "after"):
+            self.fault(owner, fault)
+        else:
+            self.kinds[self.outline.task(owner.node).kind].list_faulted(self, owner, walk, fault)
+
+    def cancel_below(self, frame: TaskFrame) -> None:
+        """Cancel everything that a frame has started, the newest first."""
+        doomed = {frame.id}
+        for id in sorted(self.frames):
+            other = self.frames[id]
+            if (other.parent if isinstance(other, TaskFrame) else other.owner) in doomed:
+                doomed.add(id)
+        doomed.discard(frame.id)
+        if not doomed:
+            return
+        for command, waiting in list(self.waits.items()):
+            if waiting in doomed:
+                self._let_go(command)
+        for id in sorted(doomed, reverse=True):
+            gone = self.frames.pop(id)
+            if isinstance(gone, TaskFrame) and gone.announced:
+                self.note(gone, "cancelled")
+
+    def cancel_list(self, walk: ListFrame) -> None:
+        """Cancel one list and everything in it."""
+        self.cancel_below(walk)  # type: ignore[arg-type]
+        self.frames.pop(walk.id, None)
+
+    def _let_go(self, command: int) -> None:
+        """Drop a command, unless it is an action under way that `undo` has to know the end of."""
+        if command in self.state.in_flight:
+            self.waits[command] = 0
+        else:
+            self.drop(command)
+
+    def cancel(self) -> None:
+        """Stop the whole run because somebody asked for it."""
+        self.cancel_below(self.frames[ROOT])  # type: ignore[arg-type]
+        self._end(Finish("cancelled"))
+
+    def _end(self, finish: Finish) -> None:
+        for command in list(self.waits):
+            self.drop(command)
+        self.state.in_flight = {}
+        self.commands.append(finish)
+        self._over = True
+
+    # ── answers ───────────────────────────────────────────────────────────────────────
+
+    def take_answer(self, command: int, output: Json, scheme: str | None) -> None:
+        """Give the answer of a command to the frame that waits for it."""
+        waiting = self.waits.pop(command, None)
+        if command == self.state.tick:
+            self.state.tick = 0
+            return
+        drained = self.state.in_flight.get(command)
+        if drained is not None:
+            self._remember(command, output)
+        frame = self.frames.get(waiting or 0)
+        if not isinstance(frame, TaskFrame):
+            if drained is not None:
+                self._wake_undo()
+            return
+        frame = self.own(frame)
+        if command == frame.timer:
+            frame.timer = 0
+            self.fault(frame, timeout_fault("the task took longer than its timeout").fault)
+        elif command == frame.asking:
+            frame.asking = 0
+            frame.answers = [*frame.answers, output]
+            self.schedule(frame)
+        else:
+            if scheme is not None:
+                frame.scheme = scheme
+            self._kind_of(frame).answered(self, frame, command, output)
+
+    def take_fault(self, command: int, fault: Fault) -> None:
+        """Give the fault of a command to the frame that waits for it."""
+        waiting = self.waits.pop(command, None)
+        drained = command in self.state.in_flight
+        if drained:
+            self.state.in_flight = {k: v for k, v in self.state.in_flight.items() if k != command}
+        frame = self.frames.get(waiting or 0)
+        if not isinstance(frame, TaskFrame):
+            if drained:
+                self._wake_undo()
+            return
+        frame = self.own(frame)
+        if command == frame.asking:
+            frame.asking = 0
+            self.fault(frame, fault)
+        else:
+            self._kind_of(frame).failed(self, frame, command, fault)
+
+    def _remember(self, command: int, output: Json) -> None:
+        done = msgspec.structs.replace(self.state.in_flight[command], output=output)
+        self.state.in_flight = {k: v for k, v in self.state.in_flight.items() if k != command}
+        self.state.undoable = [*self.state.undoable, done]
+
+    def _wake_undo(self) -> None:
+        """An action of a cancelled branch has ended: `undo` may be waiting for that."""
+        for frame in list(self.frames.values()):
+            if isinstance(frame, TaskFrame) and isinstance(frame.data, UndoData):
+                self.schedule(frame)
+
+    def perform(
+        self,
+        frame: TaskFrame,
+        function: str,
+        arguments: dict[str, Json],
+        *,
+        detached: bool = False,
+        suffix: str = "",
+    ) -> int:
+        """Ask for an action; if it can be undone, keep what undoing it will need."""
+        key = frame.key + suffix
+        id = self.open(
+            lambda id: Perform(
+                id, frame.path, function, arguments, key, frame.attempt, detached, nonce=self.state.nonce
+            ),
+            0 if detached else frame.id,
+        )
+        undo = self.state.undo.get(function)
+        if undo is not None:
+            entry = Undoable(frame.path, undo, arguments, key, None)
+            self.state.in_flight = {**self.state.in_flight, id: entry}
+        return id
+
+    def _kind_of(self, frame: TaskFrame) -> Kind:
+        return self.kinds[self.outline.task(frame.node).kind]
+
+    def take_event(self, event: dict[str, Json]) -> None:
+        """Offer an event to every task that listens now; keep it for later if none takes it."""
+        taken = False
+        for frame in list(self.frames.values()):
+            if isinstance(frame, TaskFrame) and frame.phase == BODY:
+                kind = self._kind_of(frame)
+                if kind.arrived(self, frame, event):
+                    taken = True
+        if not taken:
+            self.state.inbox = [*self.state.inbox, event][-INBOX_LIMIT:]
+
+
+def describe_time(time: float) -> dict[str, Json]:
+    """Return a time as the standard's date-time descriptor."""
+    milliseconds = round(time * 1000)
+    return {
+        "iso8601": iso_time(time),
+        "epoch": {"seconds": milliseconds // 1000, "milliseconds": milliseconds},
+    }
+
+
+def iso_time(time: float) -> str:
+    """Return a time in ISO 8601, UTC, with milliseconds.
+
+    >>> iso_time(0.25)
+    '1970-01-01T00:00:00.250Z'
+    """
+    return datetime.fromtimestamp(time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,106 @@
+"""The workflow language as a program of the engine: documents in, commands out."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from tenuto.engine.model import (
+    Answered,
+    Arrived,
+    CancelRequested,
+    Command,
+    Event,
+    Failed,
+    Json,
+    Listen,
+    Restarted,
+    Started,
+)
+from tenuto.language.fold import Fold, Kind
+from tenuto.language.program import Outline, subscribed_types
+from tenuto.language.state import ROOT, State, TaskFrame
+from tenuto.language.tasks.attempts import Try
+from tenuto.language.tasks.calls import Call, Run
+from tenuto.language.tasks.listening import Listen as ListenTask
+from tenuto.language.tasks.loops import For, Fork
+from tenuto.language.tasks.simple import Do, EmitTask, Raise, Set, Switch, Wait, Workflow
+
+KINDS: Final[dict[str, Kind]] = {
+    "workflow": Workflow(),
+    "do": Do(),
+    "set": Set(),
+    "switch": Switch(),
+    "raise": Raise(),
+    "wait": Wait(),
+    "emit": EmitTask(),
+    "for": For(),
+    "fork": Fork(),
+    "try": Try(),
+    "call": Call(),
+    "run": Run(),
+    "listen": ListenTask(),
+}
+
+
+class Interpreter:
+    """A document as a `Program`: pure, and shared by all of the document's runs."""
+
+    def __init__(self, document: dict[str, Json]) -> None:
+        self.outline = Outline(document)
+        self._types = subscribed_types({"do": document["do"], "use": self.outline.use})
+        self._encoder = msgspec.json.Encoder()
+        self._decoder = msgspec.json.Decoder(State)
+
+    def begin(self, started: Started, restarted: Restarted | None) -> tuple[State, list[Command]]:
+        """Start with the workflow's input; a run that took over a history keeps its own id."""
+        state = State(
+            run=restarted.run if restarted else started.run,
+            nonce=started.nonce,
+            runtime=started.runtime,
+            input=started.input,
+            started=started.time,
+            frames={},
+            next=ROOT + 1,
+            waits={},
+            undo=started.undo,
+        )
+        if restarted:
+            state.restart = (restarted.task, restarted.replace, restarted.input)
+        root = TaskFrame(ROOT, 0, "", "", state.run, raw=started.input, started=started.time)
+        state.frames[ROOT] = root
+        state.agenda = [ROOT]
+        fold = Fold(self.outline, KINDS, state, started.time)
+        if self._types != ():
+            fold.open(lambda id: Listen(id, self._types), 0)
+        return fold.run()
+
+    def step(self, state: State, event: Event) -> tuple[State, list[Command]]:
+        """Take an event and go on as far as possible."""
+        fold = Fold(self.outline, KINDS, state, event.time)
+        match event:
+            case Answered():
+                fold.take_answer(event.id, event.output, event.scheme)
+            case Failed():
+                fold.take_fault(event.id, event.fault)
+            case Arrived():
+                fold.take_event(event.event)
+            case CancelRequested():
+                fold.cancel()
+            case Restarted():
+                fold.state.run = event.run
+                fold.state.restart = (event.task, event.replace, event.input)
+                fold.rebase_timeouts()
+        return fold.run()
+
+    def encode(self, state: State) -> bytes:
+        """Encode a state as JSON."""
+        return self._encoder.encode(state)
+
+    def decode(self, data: bytes) -> State:
+        """Decode a state; the functions that it had fetched are known again."""
+        state = self._decoder.decode(data)
+        for node, (name, definition) in state.resources.items():
+            self.outline.add_function(node, name, definition)
+        return state

@@ -1,0 +1,259 @@
+"""Tasks that ask somebody else: call (services and functions) and run (processes and workflows).
+
+Everything is resolved here: expressions, templates, reusable authentications. What is asked for
+is a function of the catalog by name and plain arguments; secrets are still references.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import msgspec
+
+from tenuto.engine.model import Json, Listen, StartRun
+from tenuto.engine.rules import derived_id
+from tenuto.errors import Fault, InvalidDocument, configuration_fault
+from tenuto.language.fold import Fold, Kind
+from tenuto.language.load import load
+from tenuto.language.program import UNDO, Task, escape, subscribed_types
+from tenuto.language.state import ListFrame, SubscribeData, TaskFrame, UndoData, WaitData
+from tenuto.language.tasks.subscribing import Subscribe
+from tenuto.language.tasks.undoing import Undo
+from tenuto.language.uri_template import expand
+from tenuto.language.validate import validate
+
+# The functions behind the standard's own calls, by the name that `call` gives.
+STANDARD_CALLS: Final = {
+    "http": "http.request",
+    "openapi": "openapi.call",
+    "grpc": "grpc.call",
+    "asyncapi": "asyncapi.publish",
+    "a2a": "a2a.call",
+    "mcp": "mcp.call",
+}
+_CATALOGED: Final = re.compile(r"(?P<name>[^@\s]+):(?P<version>[^@:\s]+)@(?P<catalog>[A-Za-z0-9-]+)")
+_WITH_ENDPOINTS: Final = ("endpoint", "document", "proto", "agentCard", "server", "service")
+
+
+class Call(Kind):
+    """A call: of a service by a standard protocol, or of a function."""
+
+    def __init__(self) -> None:
+        self._undo = Undo()
+        self._subscribe = Subscribe()
+
+    def step(self, fold: Fold, frame: TaskFrame, task: Task) -> None:
+        """Find out what is called and call it."""
+        if isinstance(frame.data, UndoData):
+            self._undo.step(fold, frame, task)
+        elif isinstance(frame.data, SubscribeData):
+            self._subscribe.step(fold, frame, task)
+        else:
+            self._begin(fold, frame, task)
+
+    def _begin(self, fold: Fold, frame: TaskFrame, task: Task) -> None:
+        name: str = task.definition["call"]
+        if name in STANDARD_CALLS:
+            self._call_service(fold, frame, task, name)
+        elif name in (fold.outline.use.get("functions") or {}):
+            self._call_function(fold, frame, task, "/use/functions/" + escape(name))
+        elif name.endswith("@default") and "default" not in (fold.outline.use.get("catalogs") or {}):
+            full_name = name.removesuffix("@default")
+            if full_name.partition(":")[0] == UNDO:
+                frame.data = UndoData()
+                self._undo.step(fold, frame, task)
+                return
+            arguments = self._arguments(fold, frame, task)
+            frame.data = WaitData()
+            fold.perform(frame, full_name, arguments)
+        else:
+            self._call_function(fold, frame, task, self._fetch_function(fold, frame, name))
+
+    def _arguments(self, fold: Fold, frame: TaskFrame, task: Task) -> dict[str, Json]:
+        arguments = fold.fill(frame, task.template("with", task.definition.get("with") or {}), frame.input)
+        if not isinstance(arguments, dict):
+            raise configuration_fault("`with` must give an object of arguments")
+        return arguments
+
+    def _call_service(self, fold: Fold, frame: TaskFrame, task: Task, name: str) -> None:
+        definition = task.definition.get("with") or {}
+        if name == "asyncapi" and "subscription" in definition:
+            frame.data = SubscribeData()
+            self._subscribe.step(fold, frame, task)
+            return
+        arguments = resolve_endpoints(fold, frame, self._arguments(fold, frame, task), definition)
+        frame.data = WaitData()
+        fold.perform(frame, STANDARD_CALLS[name], arguments)
+
+    def _call_function(self, fold: Fold, frame: TaskFrame, task: Task, node: str) -> None:
+        value = self._arguments(fold, frame, task) if "with" in task.definition else frame.input
+        frame.data = WaitData()
+        fold.start_list(frame, node, frame.path, value, role="function")
+
+    def _fetch_function(self, fold: Fold, frame: TaskFrame, name: str) -> str:
+        """Fetch and check a function's definition; answer the node under which it is now known."""
+        endpoint = _function_endpoint(fold, name)
+        definition = fold.read(frame, endpoint, "text")
+        text = definition if isinstance(definition, str) else str(definition)
+        node = "@" + derived_id(text)
+        if node not in fold.state.resources:
+            function = read_function(text, name)
+            fold.state.resources = {**fold.state.resources, node: [name, function]}
+            fold.outline.add_function(node, name, function)
+            types = subscribed_types(function)
+            if types != ():
+                fold.open(lambda id: Listen(id, types), 0)
+        return node
+
+    def answered(self, fold: Fold, frame: TaskFrame, command: int, output: Json) -> None:
+        """Take a result; a subscription or an undo goes on with it."""
+        if isinstance(frame.data, UndoData):
+            self._undo.answered(fold, frame, command, output)
+        elif isinstance(frame.data, SubscribeData):
+            self._subscribe.answered(fold, frame, command, output)
+        else:
+            fold.complete(frame, output)
+
+    def failed(self, fold: Fold, frame: TaskFrame, command: int, fault: Fault) -> None:
+        """Take a fault; an undo goes on all the same."""
+        if isinstance(frame.data, UndoData):
+            self._undo.failed(fold, frame, command, fault)
+        else:
+            fold.fault(frame, fault)
+
+    def listed(self, fold: Fold, frame: TaskFrame, ended: ListFrame, output: Json, exited: bool) -> None:
+        """Take a function's output, or an item's of a subscription."""
+        if isinstance(frame.data, SubscribeData):
+            self._subscribe.listed(fold, frame, ended, output, exited)
+        else:
+            fold.complete(frame, output)
+
+
+def resolve_endpoints(
+    fold: Fold, frame: TaskFrame, arguments: dict[str, Json], definition: Json
+) -> dict[str, Json]:
+    """Expand URI templates and reusable authentications where the standard's calls have them.
+
+    Only text that stands in the document is a template: the result of an expression is data.
+    """
+    resolved = dict(arguments)
+    written = definition if isinstance(definition, dict) else {}
+    for name in _WITH_ENDPOINTS:
+        if name in resolved:
+            resolved[name] = _expand(fold, frame, resolved[name], written.get(name))
+    if "authentication" in resolved:
+        resolved["authentication"] = fold.authentication(resolved["authentication"])
+    transport = resolved.get("transport")
+    if isinstance(transport, dict) and isinstance(transport.get("http"), dict):
+        http = dict(transport["http"])
+        if "endpoint" in http:
+            source = written.get("transport", {}).get("http", {}).get("endpoint")
+            http["endpoint"] = _expand(fold, frame, http["endpoint"], source)
+        resolved["transport"] = {**transport, "http": http}
+    return resolved
+
+
+def _expand(fold: Fold, frame: TaskFrame, value: Json, written: Json) -> Json:
+    if isinstance(value, str):
+        is_template = value == written and "{" in value
+        return expand(value, frame.input) if is_template else value
+    if not isinstance(value, dict):
+        return value
+    inner = written if isinstance(written, dict) else {}
+    result = {
+        name: _expand(fold, frame, item, inner.get(name)) if name in ("uri", "endpoint") else item
+        for name, item in value.items()
+    }
+    return fold.endpoint(result)
+
+
+def _function_endpoint(fold: Fold, name: str) -> Json:
+    """Return where a function's definition is: in a catalog of the document, or at a URL."""
+    match = _CATALOGED.fullmatch(name)
+    if match and "://" not in name:
+        catalogs = fold.outline.use.get("catalogs") or {}
+        if match["catalog"] not in catalogs:
+            raise configuration_fault(f"use.catalogs has no {match['catalog']!r}")
+        endpoint = catalogs[match["catalog"]]["endpoint"]
+        base: Any = endpoint["uri"] if isinstance(endpoint, dict) else endpoint
+        uri = f"{base.rstrip('/')}/functions/{match['name']}/{match['version']}/function.yaml"
+        return {**endpoint, "uri": uri} if isinstance(endpoint, dict) else uri
+    if "://" not in name:
+        raise configuration_fault(
+            f"there is no function {name!r}: neither in use.functions, nor as name:version@catalog, nor a URL"
+        )
+    if name.endswith((".yaml", ".yml", ".json")):
+        return name
+    return re.sub(r"@([^/@]+)$", r"/\1", name) + "/function.yaml"
+
+
+def read_function(text: str, name: str) -> dict[str, Json]:
+    """Read a function's definition: one task, as a catalog's function.yaml holds it.
+
+    Raises:
+        Faulted: A configuration fault that names the first mistake.
+    """
+    try:
+        definition = load(text, name).data
+        if not isinstance(definition, dict):
+            raise configuration_fault(f"the function {name} is not an object")
+        problems = [p for p in validate(load(_as_document(definition), name)) if p.severity == "error"]
+    except InvalidDocument as error:
+        raise configuration_fault(f"the function {name} cannot be read: {error.message}") from None
+    if problems:
+        raise configuration_fault(f"the function {name} is not valid: {problems[0].message}")
+    return definition
+
+
+def _as_document(definition: dict[str, Json]) -> bytes:
+    """Wrap a function in a document, so that the rules for documents apply to it."""
+    document = {"dsl": "1.0.3", "namespace": "function", "name": "function", "version": "1.0.0"}
+    return msgspec.json.encode({"document": document, "do": [{"function": definition}]})
+
+
+class Run(Kind):
+    """A process, or another workflow."""
+
+    def step(self, fold: Fold, frame: TaskFrame, task: Task) -> None:
+        """Start the process or the workflow."""
+        definition = task.definition["run"]
+        wait: bool = definition.get("await", True)
+        if "workflow" in definition:
+            self._start_workflow(fold, frame, task, definition["workflow"], wait)
+        else:
+            self._start_process(fold, frame, task, definition, wait)
+        if wait:
+            frame.data = WaitData()
+        else:
+            fold.complete(frame, frame.input)
+
+    def _start_workflow(
+        self, fold: Fold, frame: TaskFrame, task: Task, definition: dict[str, Json], wait: bool
+    ) -> None:
+        filled = fold.fill(frame, task.template("run", definition), frame.input)
+        fold.open(
+            lambda id: StartRun(
+                id,
+                frame.path,
+                filled["namespace"],
+                filled["name"],
+                filled.get("version", "latest"),
+                filled.get("input", frame.input),
+                wait,
+            ),
+            frame.id if wait else 0,
+        )
+
+    def _start_process(
+        self, fold: Fold, frame: TaskFrame, task: Task, definition: dict[str, Json], wait: bool
+    ) -> None:
+        kind = next(name for name in ("shell", "script", "container") if name in definition)
+        process = definition[kind]
+        source = fold.read(frame, process["source"], "text") if "source" in process else None
+        arguments = dict(fold.fill(frame, task.template("run", process), frame.input))
+        arguments.pop("source", None)
+        if source is not None:
+            arguments["code"] = source
+        arguments["output"] = definition.get("return", "stdout")
+        fold.perform(frame, f"process.{kind}", arguments, detached=not wait)

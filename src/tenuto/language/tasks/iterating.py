@@ -1,0 +1,44 @@
+"""What `listen` and subscriptions share: each consumed item in turn, first come first served."""
+
+from __future__ import annotations
+
+from tenuto.engine.model import Json
+from tenuto.language.fold import Fold
+from tenuto.language.program import Task
+from tenuto.language.state import ListenData, SubscribeData, TaskFrame
+
+
+def handle_items(
+    fold: Fold,
+    frame: TaskFrame,
+    task: Task,
+    data: ListenData | SubscribeData,
+    foreach: dict[str, Json] | None,
+    node: str,
+) -> bool:
+    """Handle consumed items as far as possible; say whether the task is done.
+
+    An item's tasks end before the next item's begin: meanwhile the stage is `item`, and `shape`
+    when their output waits to be shaped.
+    """
+    while data.handled < len(data.values):
+        item, index = data.values[data.handled], data.handled
+        if data.stage == "item":
+            return False
+        if foreach is None:
+            result = item
+        elif data.stage == "consume" and foreach.get("do"):
+            data.stage = "item"
+            scope = {**frame.scope, foreach.get("item", "item"): item, foreach.get("at", "index"): index}
+            path = f"{frame.path}/foreach/{index}/do"
+            fold.start_list(frame, node, path, frame.input, role="item", slot=index, scope=scope)
+            return False
+        else:
+            inner = data.item if data.stage == "shape" else item
+            result = fold.shape_item(frame, task, foreach, item, inner, index)
+        data.outputs = [*data.outputs, result]
+        data.handled += 1
+        data.item = None
+        data.stage = "consume"
+        fold.forget_answers(frame)
+    return data.closed

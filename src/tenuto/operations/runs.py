@@ -1,0 +1,70 @@
+"""What a user does with runs: one function per verb, the same for every door."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from tenuto.engine.model import CancelRequested, Json, Resumed, Suspended
+from tenuto.engine.ports import DocumentRow, RunRow
+from tenuto.errors import Conflict, InvalidInput, NotFound
+from tenuto.operations.desk import Desk
+
+RUN_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+async def start_run(desk: Desk, definition: DocumentRow, data: Json, *, run: str | None = None) -> str:
+    """Start a run of a document and return its id once the start is durable.
+
+    Raises:
+        InvalidInput: The id is not made of 1 to 64 letters, digits, `_` and `-`.
+        Conflict: A run of that id exists, of another document or with another input.
+    """
+    if run is not None and not RUN_ID.fullmatch(run):
+        raise InvalidInput(
+            f"{run!r} cannot be a run's id", hint="an id has 1 to 64 letters, digits, underscores and hyphens"
+        )
+    return await desk.runner.start(definition, data, run=run)
+
+
+async def cancel_run(desk: Desk, run: str, reason: str | None = None) -> RunRow:
+    """End a run for good; its actions under way are stopped."""
+    await desk.runner.tell(run, CancelRequested(desk.clock.now(), reason))
+    return await desk.runner.settle(run)
+
+
+async def suspend_run(desk: Desk, run: str) -> None:
+    """Pause a run: what is under way ends and is recorded, nothing new begins."""
+    await desk.runner.tell(run, Suspended(desk.clock.now()))
+
+
+async def resume_run(desk: Desk, run: str) -> RunRow:
+    """Take a run up where it stopped and return its row; the end of a pause if it was suspended.
+
+    Raises:
+        Conflict: The run is over.
+    """
+    row = await find_run(desk, run)
+    if row.ended is not None:
+        raise Conflict(f"the run {run} is over: {row.status}", hint=f"`tenuto show {run}` shows how it ended")
+    if row.status == "suspended":
+        await desk.runner.tell(run, Resumed(desk.clock.now()))
+    return row
+
+
+async def retry_run(desk: Desk, run: str, task: str, *, replace: bool = False, data: Json = None) -> str:
+    """Start a new run that shares the history of a run up to a task, and return its id."""
+    return await desk.runner.retry(run, task, replace=replace, data=data)
+
+
+async def settle_run(desk: Desk, run: str) -> RunRow:
+    """Drive a run until it is over, suspended, or waits for what nothing here will give."""
+    return await desk.runner.settle(run)
+
+
+async def find_run(desk: Desk, run: str) -> RunRow:
+    """Return a run's row; raises `NotFound`."""
+    row = await desk.journal.run(run)
+    if row is None:
+        raise NotFound(f"there is no run {run!r}", hint="`tenuto runs` lists them")
+    return row

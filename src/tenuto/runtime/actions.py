@@ -1,0 +1,115 @@
+"""The one gate to the outside world: every action of every run is carried out here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from tenuto.engine.model import Json, Perform
+from tenuto.errors import (
+    Fault,
+    Faulted,
+    NotFound,
+    TenutoError,
+    configuration_fault,
+    runtime_fault,
+)
+from tenuto.governance.secrets import redact, resolve
+from tenuto.plugin import Call, Network
+
+
+class Callable_(Protocol):
+    """A function of the catalog, as the gate uses it."""
+
+    async def invoke(self, call: Call, arguments: dict[str, Json]) -> Json:
+        """Call it with checked arguments; raises `Faulted`."""
+
+    def accepts(self, name: str) -> bool:
+        """Whether it has a parameter of that name."""
+
+
+class Functions(Protocol):
+    """Where functions are found."""
+
+    def find(self, name: str) -> Callable_:
+        """Return a function by name and version; raises `NotFound`."""
+
+
+class Outcome(Protocol):
+    """What came of an action: an output, or a fault."""
+
+
+class Gate:
+    """Carries out actions: resolves secrets, calls the function, redacts what comes back."""
+
+    def __init__(self, functions: Functions, network: Network, secrets: Mapping[str, Json]) -> None:
+        self._functions = functions
+        self._network = network
+        self._secrets = secrets
+
+    async def perform(
+        self, run: str, command: Perform, folders: tuple[Path, ...]
+    ) -> tuple[Json, str | None] | Fault:
+        """Carry out an action; answer its output and the kind of credential used, or its fault."""
+        used: list[str] = []
+        schemes: list[str] = []
+        try:
+            function = self._functions.find(command.function)
+            arguments = command.arguments
+            if command.nonce:
+                arguments = resolve(arguments, command.nonce, self._lookup(used))
+            if command.undoing:
+                arguments = {name: value for name, value in arguments.items() if function.accepts(name)}
+            call = Call(
+                run=run,
+                task=command.task,
+                attempt=command.attempt,
+                idempotency_key=command.key,
+                network=self._network,
+                folders=folders,
+                authorized=lambda scheme, parameter: schemes.append(scheme),
+            )
+            output = await function.invoke(call, arguments)
+        except Faulted as error:
+            return _redacted(error.fault, used)
+        except NotFound as error:
+            detail = error.message if error.hint is None else f"{error.message} ({error.hint})"
+            return configuration_fault(detail).fault
+        except TenutoError as error:
+            return _redacted(runtime_fault(error.message).fault, used)
+        if used:
+            output = redact(output, used)
+        return output, schemes[-1] if schemes else None
+
+    def _lookup(self, used: list[str]) -> Callable[[str], Json]:
+        def look_up(path: str) -> Json:
+            name, *fields = path.split(".")
+            try:
+                value: Json = self._secrets[name]
+                for field in fields:
+                    value = value[field]
+            except (KeyError, TypeError):
+                raise configuration_fault(
+                    f"there is no secret {path!r}; give it with --secrets or TENUTO_SECRET_{name.upper()}"
+                ) from None
+            used.extend(_texts(value))
+            return value
+
+        return look_up
+
+
+def _texts(value: Json) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, dict):
+        return [text for item in value.values() for text in _texts(item)]
+    if isinstance(value, list):
+        return [text for item in value for text in _texts(item)]
+    return []
+
+
+def _redacted(fault: Fault, used: list[str]) -> Fault:
+    if not used:
+        return fault
+    return Fault(**{**fault.to_json(), **redact({"title": fault.title, "detail": fault.detail}, used)})

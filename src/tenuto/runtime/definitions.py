@@ -1,0 +1,41 @@
+"""From a stored document to something that runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tenuto.engine.ports import DocumentRow
+from tenuto.errors import TenutoError
+from tenuto.language.interpret import Interpreter
+from tenuto.language.load import load
+from tenuto.language.program import undoable_functions
+from tenuto.runtime.catalog import Catalog
+from tenuto.runtime.worker import Definition
+
+
+def builder(catalog: Catalog, folders: tuple[Path, ...] = ()) -> Callable[[DocumentRow], Definition]:
+    """Return what makes documents ready to run with the functions of a catalog.
+
+    Relative files are looked up beside the document first, then in `folders`.
+    """
+
+    def build(row: DocumentRow) -> Definition:
+        document = load(row.source, row.origin or row.name).data
+        undo = {}
+        for name in undoable_functions(document):
+            undoing = _undo_of(catalog, name)
+            if undoing is not None:
+                undo[name] = undoing
+        beside = (Path(row.origin).parent,) if row.origin else ()
+        return Definition(row, Interpreter(document), undo, (*beside, *folders))
+
+    return build
+
+
+def _undo_of(catalog: Catalog, name: str) -> str | None:
+    """Return a function's undo; an unknown function has none, and fails when it is called."""
+    try:
+        return catalog.undo_of(name)
+    except TenutoError:
+        return None

@@ -1,0 +1,67 @@
+"""Snapshots: a run's folded state as bytes, and when taking one pays."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from tenuto.engine.advance import Program, Run
+from tenuto.engine.model import Open, Restarted, Status
+
+# A snapshot is taken when this many entries, and more bytes than the last snapshot had, have come
+# since: folding after a restart stays short, and snapshots never cost more than the journal.
+ENTRIES_PER_SNAPSHOT: Final = 200
+FORMAT: Final = 1
+
+
+class _Stored(msgspec.Struct, array_like=True):
+    format: int
+    status: Status
+    open: dict[int, Open]
+    state: msgspec.Raw
+    restarted: Restarted | None = None
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(_Stored)
+
+
+class SnapshotPolicy:
+    """Counts what came since the last snapshot."""
+
+    __slots__ = ("_bytes", "_entries", "_last")
+
+    def __init__(self) -> None:
+        self._entries = 0
+        self._bytes = 0
+        self._last = 0
+
+    def due(self, entry_bytes: int) -> bool:
+        """Count an entry, and say whether it is time for a snapshot."""
+        self._entries += 1
+        self._bytes += entry_bytes
+        return self._entries >= ENTRIES_PER_SNAPSHOT and self._bytes >= self._last
+
+    def taken(self, state_bytes: int) -> None:
+        """A snapshot was taken."""
+        self._entries = self._bytes = 0
+        self._last = state_bytes
+
+
+def encode_run(program: Program, run: Run) -> bytes:
+    """Encode a folded run."""
+    return _encoder.encode(
+        _Stored(FORMAT, run.status, run.open, msgspec.Raw(program.encode(run.state)), run.restarted)
+    )
+
+
+def decode_run(program: Program, data: bytes) -> Run | None:
+    """Decode a folded run; None if another version wrote it, and the journal must be folded."""
+    try:
+        stored = _decoder.decode(data)
+        if stored.format != FORMAT:
+            return None
+        return Run(stored.status, program.decode(bytes(stored.state)), stored.open, stored.restarted)
+    except msgspec.DecodeError:
+        return None

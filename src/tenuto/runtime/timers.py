@@ -1,0 +1,65 @@
+"""Durable timers of this process: never early, on time again after the clock was set."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable
+from typing import Final
+
+from tenuto.engine.ports import Clock
+
+# The longest sleep: after the clock was set forward, a timer is at most this late.
+LONGEST_SLEEP_SECONDS: Final = 30.0
+
+
+class Timers:
+    """Calls `fire(run, command)` when the clock has reached a command's time."""
+
+    def __init__(self, clock: Clock, fire: Callable[[str, int], None]) -> None:
+        self._clock = clock
+        self._fire = fire
+        self._heap: list[tuple[float, str, int]] = []
+        self._live: set[tuple[str, int]] = set()
+        self._handle: asyncio.TimerHandle | None = None
+
+    def add(self, run: str, command: int, at: float) -> None:
+        """Fire for a command at a time, in seconds since the epoch."""
+        if (run, command) in self._live:
+            return
+        self._live.add((run, command))
+        heapq.heappush(self._heap, (at, run, command))
+        if self._heap[0][1:] == (run, command):
+            self._arm()
+
+    def remove(self, run: str, command: int) -> None:
+        """Never fire for a command, if it has not fired yet."""
+        self._live.discard((run, command))
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def stop(self) -> None:
+        """Fire no more."""
+        self._live.clear()
+        self._heap.clear()
+        if self._handle is not None:
+            self._handle.cancel()
+
+    def check(self) -> None:
+        """Fire all that is due, and sleep until the next."""
+        now = self._clock.now()
+        while self._heap and (self._heap[0][0] <= now or self._heap[0][1:] not in self._live):
+            _, run, command = heapq.heappop(self._heap)
+            if (run, command) in self._live:
+                self._live.discard((run, command))
+                self._fire(run, command)
+        self._arm()
+
+    def _arm(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+        if self._heap:
+            delay = min(max(self._heap[0][0] - self._clock.now(), 0.0), LONGEST_SLEEP_SECONDS)
+            self._handle = asyncio.get_running_loop().call_later(delay, self.check)

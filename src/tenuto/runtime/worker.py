@@ -1,0 +1,763 @@
+"""The worker: it tells runs what happens, makes that durable, and only then does what they want.
+
+    event ──▶ advance ──▶ journal.commit ──fsync──▶ carry out the commands ──▶ more events
+
+A run is *hot* while it is in memory; one that only waits may be put aside and is folded again
+from its snapshot and the rest of its journal when something happens to it. Folding runs ahead
+of the disk; nothing else does: no command is carried out, nobody is told of an entry, before the
+transaction that holds it is on disk. If the store fails, the worker stops for good: what was not
+durable has not happened, and the next start goes on from the journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from tenuto.engine.advance import Program, Run, accepts, advance
+from tenuto.engine.model import (
+    Answered,
+    Arrived,
+    CancelRequested,
+    Command,
+    Drop,
+    Emit,
+    Entry,
+    Evaluate,
+    Event,
+    Failed,
+    Finish,
+    Json,
+    Listen,
+    Note,
+    Perform,
+    Restarted,
+    Started,
+    StartRun,
+    Wake,
+)
+from tenuto.engine.ports import (
+    Append,
+    Batch,
+    Chance,
+    Clock,
+    DocumentRow,
+    Journal,
+    RunChange,
+    RunRow,
+    Snapshot,
+)
+from tenuto.engine.rules import derived_id
+from tenuto.errors import (
+    Conflict,
+    Fault,
+    NotFound,
+    StorageFailed,
+    TenutoError,
+    configuration_fault,
+    expression_fault,
+    runtime_fault,
+)
+from tenuto.events.lifecycle import lifecycle_events
+from tenuto.runtime.actions import Gate
+from tenuto.runtime.listeners import Listeners
+from tenuto.runtime.snapshots import SnapshotPolicy, decode_run, encode_run
+from tenuto.runtime.timers import Timers
+
+# How many runs are kept in memory before those that only wait are put aside.
+HOT_RUNS: Final = 10_000
+# How many actions are under way at once; more wait their turn.
+ACTIONS_AT_ONCE: Final = 1_000
+RECOVERY_CHUNK: Final = 500
+
+
+class Evaluator(Protocol):
+    """Evaluates what could run long; see `runtime.evaluation`."""
+
+    async def evaluate(self, expression: str, value: Json, variables: dict[str, Json], now: float) -> Json:
+        """Return the first value; raises `TenutoError`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A document made ready to run, and what its runs have to know from the start."""
+
+    row: DocumentRow
+    program: Program
+    undo: dict[str, str]
+    folders: tuple[Path, ...] = ()
+
+
+@dataclass(slots=True, eq=False)
+class Hot:
+    """A run in memory. `active` holds the open commands that this process is working on."""
+
+    row: RunRow
+    definition: Definition
+    run: Run | None = None
+    seq: int = 0
+    active: dict[int, asyncio.Task[None] | None] = field(default_factory=dict)
+    snapshots: SnapshotPolicy = field(default_factory=SnapshotPolicy)
+    unwritten: int = 0
+
+
+@dataclass(slots=True)
+class Step:
+    """One entry on its way to the disk, with what is to be done once it is there."""
+
+    hot: Hot
+    seq: int
+    entry: Entry
+    commands: tuple[Command, ...]
+
+
+class Worker:
+    """Drives runs; see the module's text. Implements `engine.ports.Runner`."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        gate: Gate,
+        evaluator: Evaluator,
+        build: Callable[[DocumentRow], Definition],
+        clock: Clock,
+        chance: Chance,
+        version: str,
+    ) -> None:
+        self._journal = journal
+        self._gate = gate
+        self._evaluator = evaluator
+        self._build = build
+        self._clock = clock
+        self._chance = chance
+        self._version = version
+        self._hot: dict[str, Hot] = {}
+        self._loading: dict[str, asyncio.Future[Hot | None]] = {}
+        self._definitions: dict[str, Definition] = {}
+        self._names: dict[tuple[str, str, str], DocumentRow] = {}
+        self._timers = Timers(clock, self._fire)
+        self._listeners = Listeners()
+        self._encoder = msgspec.json.Encoder()
+        self._decoder = msgspec.json.Decoder(Entry)
+        self._watchers: list[Callable[[str, int, Entry], None]] = []
+        self._running = 0
+        self._queue: deque[tuple[Hot, Perform]] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._uncommitted = 0
+        self._settling: dict[str, list[asyncio.Future[None]]] = {}
+        self._detached: dict[str, set[asyncio.Task[None]]] = {}
+        self._number: int | None = None
+        self._failure: BaseException | None = None
+
+    # ── what operations ask for ───────────────────────────────────────────────────────
+
+    async def start(self, definition: DocumentRow, data: Json, *, run: str | None = None) -> str:
+        """Start a run; see `Runner.start`."""
+        self._check()
+        await self._journal.put_documents([definition])
+        if run is not None:
+            there = await self._journal.run(run)
+            if there is not None:
+                return await self._same_start(there, definition, data)
+        hot = await self._create(definition, run or self._chance.token(), data)
+        await self._durably(hot)
+        return hot.row.id
+
+    async def _same_start(self, row: RunRow, definition: DocumentRow, data: Json) -> str:
+        first = await self._journal.history(row.number, limit=1)
+        event = self._decoder.decode(first[0][1]).event
+        if row.definition != definition.digest or not isinstance(event, Started) or event.input != data:
+            raise Conflict(
+                f"there is already a run {row.id!r}, of another document or with another input",
+                hint="choose another --id",
+            )
+        return row.id
+
+    async def tell(self, run: str, event: Event) -> None:
+        """Give a run an event from outside; see `Runner.tell`."""
+        self._check()
+        hot = await self._load(run)
+        if hot is None:
+            row = await self._journal.run(run)
+            if row is None:
+                raise NotFound(f"there is no run {run!r}", hint="`tenuto runs` lists them")
+            raise Conflict(f"the run {run} is over: {row.status}")
+        if not accepts(hot.run, event):
+            status = hot.run.status if hot.run else "pending"
+            raise Conflict(f"the run {run} is {status}: that does not go with what was asked")
+        self._feed([(hot, event)])
+        await self._durably(hot)
+
+    async def retry(self, run: str, task: str, *, replace: bool = False, data: Json = None) -> str:
+        """Start a new run that shares another's history up to a task; see `Runner.retry`."""
+        self._check()
+        row = await self._journal.run(run)
+        if row is None:
+            raise NotFound(f"there is no run {run!r}", hint="`tenuto runs` lists them")
+        if row.ended is None:
+            raise Conflict(f"the run {run} is {row.status}", hint=f"`tenuto cancel {run}` ends it first")
+        definition = await self._journal.document(row.definition)
+        if definition is None:
+            raise NotFound(f"the document of run {run} is not in the database")
+        entries = [self._decoder.decode(entry) async for entry in self._entries(row.number)]
+        path, cut = _find_start(entries, task)
+        hot = await self._empty(definition, self._chance.token(), origin=run, origin_entries=cut)
+        now = self._clock.now()
+        events = [entry.event for entry in entries[:cut]]
+        turn = Restarted(now, hot.row.id, path, replace, data)
+        last = msgspec.structs.replace(events[-1], time=now)
+        if cut == 1:
+            self._feed([(hot, turn), (hot, last)], created=hot.row)
+        else:
+            self._feed([(hot, event) for event in [*events[:-1], turn, last]], created=hot.row, quiet=cut - 1)
+        await self._durably(hot)
+        for command in list(hot.run.open.values()) if hot.run else ():
+            self._carry_out(hot, command)
+        return hot.row.id
+
+    async def settle(self, run: str) -> RunRow:
+        """Return when a run is over, suspended, or nothing here can move it; see `Runner.settle`."""
+        await self.resume(run)
+        if not self._settled(run):
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._settling.setdefault(run, []).append(future)
+            await future
+        if detached := self._detached.get(run):
+            await asyncio.wait(detached)
+        self._check()
+        await self._journal.flush()
+        row = await self._journal.run(run)
+        assert row is not None
+        return row
+
+    def watch(self, watcher: Callable[[str, int, Entry], None]) -> Callable[[], None]:
+        """Call `watcher` for each durable entry; see `Runner.watch`."""
+        self._watchers.append(watcher)
+        return lambda: self._watchers.remove(watcher)
+
+    async def resume(self, run: str) -> None:
+        """Take up a run where its journal ends, with its children; does nothing if it is hot or over."""
+        self._check()
+        await self._load(run)
+
+    async def recover(self) -> int:
+        """Take up every run that is not over; return how many."""
+        after = count = 0
+        while rows := await self._journal.open_runs(after, RECOVERY_CHUNK):
+            after = rows[-1].number
+            cold = [row for row in rows if row.id not in self._hot]
+            stored = await self._journal.load_many([row.number for row in cold])
+            for row in cold:
+                await self._revive(row, *stored[row.number])
+                count += 1
+            await asyncio.sleep(0)
+        return count
+
+    async def close(self) -> None:
+        """Stop: actions under way are abandoned and start again when their runs are taken up."""
+        self._timers.stop()
+        self._queue.clear()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._failure is None:
+            await self._journal.flush()
+        for run in list(self._settling):
+            self._settle(run)
+
+    def fail(self, error: BaseException) -> None:
+        """The store has failed: nothing more is done, everybody who waits is told."""
+        self._failure = error
+        self._timers.stop()
+        self._queue.clear()
+        for task in self._tasks:
+            task.cancel()
+        for run in list(self._settling):
+            self._settle(run, self._failed())
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failed()
+
+    def _failed(self) -> TenutoError:
+        if isinstance(self._failure, TenutoError):
+            return self._failure
+        return StorageFailed(f"the database failed: {self._failure}")
+
+    # ── feeding: fold, and hand to the store ──────────────────────────────────────────
+
+    def _feed(
+        self, told: Sequence[tuple[Hot, Event]], *, created: RunRow | None = None, quiet: int = 0
+    ) -> None:
+        """Tell runs what happened, all in one transaction.
+
+        The first `quiet` steps are a history taken over: nobody is told of them again.
+        """
+        if self._failure is not None:
+            return
+        work = deque(told)
+        steps: list[Step] = []
+        appends: list[Append] = []
+        changes: list[RunChange] = []
+        snapshots: list[Snapshot] = []
+        while work:
+            hot, event = work.popleft()
+            if not accepts(hot.run, event):
+                continue
+            before = hot.run.status if hot.run else None
+            run, commands = advance(hot.definition.program, hot.run, event)
+            hot.run = run
+            hot.seq += 1
+            entry = Entry(event, tuple(c for c in commands if type(c) is Note))
+            encoded = self._encoder.encode(entry)
+            appends.append(Append(hot.row.number, hot.seq, encoded))
+            if run.status != before:
+                changes.append(self._change(hot, event.time))
+            if hot.snapshots.due(len(encoded)) and not run.over:
+                state = encode_run(hot.definition.program, run)
+                hot.snapshots.taken(len(state))
+                snapshots.append(Snapshot(hot.row.number, hot.seq, state))
+            hot.unwritten += 1
+            steps.append(Step(hot, hot.seq, entry, commands))
+            if run.finish is not None:
+                self._tell_parent(hot, run.finish, event.time, work)
+            if self._listeners.hears_lifecycle:
+                self._tell_lifecycle(hot, entry, run.finish, work)
+        if quiet:
+            for step in steps[:quiet]:
+                step.commands = ()
+        self._uncommitted += 1
+        batch = Batch(appends, (created,) if created else (), changes, snapshots)
+        self._journal.commit(batch, lambda: self._durable(steps))
+
+    def _change(self, hot: Hot, time: float) -> RunChange:
+        run = hot.run
+        assert run is not None
+        if run.finish is not None:
+            outcome = (
+                {"error": run.finish.fault.to_json()} if run.finish.fault else {"output": run.finish.output}
+            )
+            return RunChange(hot.row.number, run.status, time, None, time, outcome)
+        wakes = [command.at for command in run.open.values() if isinstance(command, Wake)]
+        return RunChange(hot.row.number, run.status, time, min(wakes, default=None))
+
+    def _tell_parent(self, hot: Hot, finish: Finish, time: float, work: deque[tuple[Hot, Event]]) -> None:
+        """A child's end is in the parent's journal in the same transaction as in its own."""
+        if hot.row.parent is None or hot.row.parent_command is None:
+            return
+        parent = self._hot.get(hot.row.parent)
+        if parent is None:
+            return
+        if finish.status == "completed":
+            work.append((parent, Answered(time, hot.row.parent_command, finish.output)))
+        else:
+            fault = finish.fault or runtime_fault(f"the run {hot.row.id} was cancelled").fault
+            plain = msgspec.structs.replace(fault, instance=None)
+            work.append((parent, Failed(time, hot.row.parent_command, plain)))
+
+    def _tell_lifecycle(
+        self, hot: Hot, entry: Entry, finish: Finish | None, work: deque[tuple[Hot, Event]]
+    ) -> None:
+        """Give lifecycle events to the runs that listen for them by name, never to the run itself."""
+        for event in lifecycle_events(hot.row, entry, finish):
+            for listener in self._listeners.named(event["type"]):
+                other = self._hot.get(listener)
+                if other is not None and other is not hot:
+                    work.append((other, Arrived(entry.event.time, event)))
+
+    # ── after the disk ────────────────────────────────────────────────────────────────
+
+    def _durable(self, steps: list[Step]) -> None:
+        self._uncommitted -= 1
+        for step in steps:
+            hot = step.hot
+            hot.unwritten -= 1
+            for watcher in self._watchers:
+                watcher(hot.row.id, step.seq, step.entry)
+            for command in step.commands:
+                self._carry_out(hot, command)
+            if hot.run is not None and hot.run.status == "suspended":
+                self._look_for_settled()
+        if self._settling and not self._uncommitted:
+            self._look_for_settled()
+
+    def _carry_out(self, hot: Hot, command: Command, *, again: bool = False) -> None:
+        """Do what a run wants, unless a later event has taken it back meanwhile."""
+        run = hot.run
+        assert run is not None
+        if isinstance(command, Note):
+            return
+        if isinstance(command, Drop):
+            self._drop(hot, command.id)
+            return
+        if isinstance(command, Finish):
+            self._retire(hot)
+            return
+        if command.id in hot.active or run.open.get(command.id) is None or run.status == "suspended":
+            return
+        hot.active[command.id] = None
+        match command:
+            case Perform():
+                self._act(hot, command)
+            case Evaluate():
+                self._spawn(hot, command.id, self._evaluate(hot, command))
+            case Wake():
+                self._timers.add(hot.row.id, command.id, command.at)
+            case Listen():
+                self._listeners.add(hot.row.id, command.types)
+            case Emit():
+                self._spawn_or_emit(hot, command)
+            case StartRun():
+                self._spawn(hot, command.id, self._start_child(hot, command, again))
+
+    def _spawn(self, hot: Hot, command: int, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        hot.active[command] = task
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _answer(self, hot: Hot, event: Answered | Failed) -> None:
+        hot.active.pop(event.id, None)
+        if accepts(hot.run, event):
+            self._feed([(hot, event)])
+        elif self._settling:
+            self._look_for_settled()
+
+    # ── actions ───────────────────────────────────────────────────────────────────────
+
+    def _act(self, hot: Hot, command: Perform) -> None:
+        if self._running >= ACTIONS_AT_ONCE:
+            self._queue.append((hot, command))
+            return
+        self._running += 1
+        task = self._spawn(hot, command.id, self._perform(hot, command))
+        if command.detached:
+            detached = self._detached.setdefault(hot.row.id, set())
+            detached.add(task)
+            task.add_done_callback(detached.discard)
+
+    async def _perform(self, hot: Hot, command: Perform) -> None:
+        try:
+            outcome = await self._gate.perform(hot.row.id, command, hot.definition.folders)
+        finally:
+            self._running -= 1
+            if self._queue and self._failure is None:
+                self._next_action()
+        now = self._clock.now()
+        if isinstance(outcome, Fault):
+            self._answer(hot, Failed(now, command.id, outcome))
+        else:
+            self._answer(hot, Answered(now, command.id, *outcome))
+
+    def _next_action(self) -> None:
+        while self._queue and self._running < ACTIONS_AT_ONCE:
+            hot, command = self._queue.popleft()
+            if hot.run is not None and command.id in hot.run.open and hot.run.status != "suspended":
+                self._act(hot, command)
+            else:
+                hot.active.pop(command.id, None)
+
+    async def _evaluate(self, hot: Hot, command: Evaluate) -> None:
+        try:
+            value = await self._evaluator.evaluate(
+                command.expression, command.value, command.variables, command.now
+            )
+        except TenutoError as error:
+            self._answer(hot, Failed(self._clock.now(), command.id, expression_fault(error.message).fault))
+        else:
+            self._answer(hot, Answered(self._clock.now(), command.id, value))
+
+    def _drop(self, hot: Hot, command: int) -> None:
+        task = hot.active.pop(command, None)
+        self._timers.remove(hot.row.id, command)
+        if task is not None:
+            task.cancel()
+        child = derived_id(hot.row.id, str(command))
+        if child in self._hot:
+            self._feed(
+                [(self._hot[child], CancelRequested(self._clock.now(), "its parent no longer needs it"))]
+            )
+
+    def _retire(self, hot: Hot) -> None:
+        """A run is over: let go of everything but actions that nothing waits for."""
+        detached = self._detached.get(hot.row.id, ())
+        for command, task in list(hot.active.items()):
+            self._timers.remove(hot.row.id, command)
+            if task is not None and task not in detached:
+                task.cancel()
+        self._listeners.remove(hot.row.id)
+        self._hot.pop(hot.row.id, None)
+        self._settle(hot.row.id)
+
+    # ── timers, events, children ──────────────────────────────────────────────────────
+
+    def _fire(self, run: str, command: int) -> None:
+        def answer(hot: Hot) -> None:
+            self._answer(hot, Answered(self._clock.now(), command))
+
+        self._with(run, answer)
+
+    def _with(self, run: str, then: Callable[[Hot], None]) -> None:
+        """Do something to a run, now if it is hot, else when it has been loaded."""
+        hot = self._hot.get(run)
+        if hot is not None:
+            then(hot)
+            return
+
+        async def load() -> None:
+            loaded = await self._load(run)
+            if loaded is not None:
+                then(loaded)
+
+        task = asyncio.create_task(load())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _spawn_or_emit(self, hot: Hot, command: Emit) -> None:
+        runs = self._listeners.all(command.event["type"])
+        if all(run in self._hot for run in runs):
+            self._emit(hot, command, [self._hot[run] for run in runs])
+        else:
+            self._spawn(hot, command.id, self._load_and_emit(hot, command, runs))
+
+    async def _load_and_emit(self, hot: Hot, command: Emit, runs: Iterable[str]) -> None:
+        loaded = [await self._load(run) for run in runs]
+        self._emit(hot, command, [other for other in loaded if other is not None])
+
+    def _emit(self, hot: Hot, command: Emit, others: list[Hot]) -> None:
+        """Record an event with everybody who listens, and that it was sent, in one transaction."""
+        hot.active.pop(command.id, None)
+        now = self._clock.now()
+        told: list[tuple[Hot, Event]] = [(other, Arrived(now, command.event)) for other in others]
+        self._feed([*told, (hot, Answered(now, command.id))])
+
+    async def _start_child(self, hot: Hot, command: StartRun, again: bool) -> None:
+        run = derived_id(hot.row.id, str(command.id))
+        if again and await self._load(run) is not None:
+            return
+        there = await self._journal.run(run) if again else None
+        if there is not None:
+            self._answer_for(hot, command, there)
+            return
+        definition = await self._find(command)
+        if definition is None:
+            detail = f"there is no workflow {command.namespace}/{command.name}:{command.version}"
+            fault = configuration_fault(f"{detail}; make it known with --with").fault
+            self._answer(hot, Failed(self._clock.now(), command.id, fault))
+            return
+        await self._create(definition, run, command.input, hot, command)
+
+    def _answer_for(self, hot: Hot, command: StartRun, row: RunRow) -> None:
+        now = self._clock.now()
+        outcome = row.outcome or {}
+        if row.status == "completed" or not command.wait:
+            self._answer(hot, Answered(now, command.id, outcome.get("output")))
+        else:
+            error = outcome.get("error")
+            fault = Fault(**error) if error else runtime_fault(f"the run {row.id} was {row.status}").fault
+            self._answer(hot, Failed(now, command.id, fault))
+
+    async def _find(self, command: StartRun) -> DocumentRow | None:
+        name = (command.namespace, command.name, command.version)
+        if name not in self._names:
+            found = await self._journal.find_document(*name)
+            if found is None:
+                return None
+            self._names[name] = found
+        return self._names[name]
+
+    # ── runs in memory ────────────────────────────────────────────────────────────────
+
+    async def _empty(
+        self,
+        definition: DocumentRow,
+        run: str,
+        parent: Hot | None = None,
+        command: StartRun | None = None,
+        *,
+        origin: str | None = None,
+        origin_entries: int | None = None,
+    ) -> Hot:
+        if self._number is None:
+            number = await self._journal.last_number()
+            self._number = max(number, self._number or 0)
+        self._number += 1
+        now = self._clock.now()
+        row = RunRow(
+            number=self._number,
+            id=run,
+            definition=definition.digest,
+            namespace=definition.namespace,
+            name=definition.name,
+            version=definition.version,
+            status="pending",
+            started=now,
+            updated=now,
+            parent=parent.row.id if parent and command and command.wait else None,
+            parent_command=command.id if command and command.wait else None,
+            origin=origin,
+            origin_entries=origin_entries,
+        )
+        hot = Hot(row, self._define(definition))
+        self._hot[run] = hot
+        return hot
+
+    async def _create(
+        self,
+        definition: DocumentRow,
+        run: str,
+        data: Json,
+        parent: Hot | None = None,
+        command: StartRun | None = None,
+    ) -> Hot:
+        hot = await self._empty(definition, run, parent, command)
+        started = Started(
+            hot.row.started,
+            run,
+            definition.digest,
+            data,
+            self._chance.token(),
+            hot.definition.undo,
+            self._version,
+        )
+        told: list[tuple[Hot, Event]] = [(hot, started)]
+        if parent is not None and command is not None and not command.wait:
+            parent.active.pop(command.id, None)
+            told.append((parent, Answered(hot.row.started, command.id)))
+        self._feed(told, created=hot.row)
+        if len(self._hot) > HOT_RUNS:
+            self._put_aside()
+        return hot
+
+    def _define(self, row: DocumentRow) -> Definition:
+        found = self._definitions.get(row.digest)
+        if found is None:
+            found = self._definitions[row.digest] = self._build(row)
+        return found
+
+    async def _load(self, run: str) -> Hot | None:
+        """Return a run from memory or disk; None if it is over or not there."""
+        if run in self._hot:
+            return self._hot[run]
+        if run in self._loading:
+            return await self._loading[run]
+        future = self._loading[run] = asyncio.get_running_loop().create_future()
+        try:
+            row = await self._journal.run(run)
+            hot = None
+            if row is not None and row.ended is None:
+                hot = await self._revive(row, *await self._journal.load(row.number))
+            future.set_result(hot)
+            return hot
+        except BaseException as error:
+            future.set_exception(error)
+            future.exception()
+            raise
+        finally:
+            del self._loading[run]
+
+    async def _revive(self, row: RunRow, snapshot: Snapshot | None, entries: list[bytes]) -> Hot:
+        """Fold a run from its snapshot and the rest of its journal, and go on with it."""
+        document = await self._journal.document(row.definition)
+        if document is None:
+            raise NotFound(f"the document of run {row.id} is not in the database")
+        hot = Hot(row, self._define(document))
+        run = None
+        if snapshot is not None:
+            run = decode_run(hot.definition.program, snapshot.state)
+            hot.seq = snapshot.seq
+            if run is None:
+                entries = [entry async for entry in self._entries(row.number)]
+                hot.seq = 0
+        for entry in entries:
+            run, _ = advance(hot.definition.program, run, self._decoder.decode(entry).event)
+            hot.snapshots.due(len(entry))
+        hot.run = run
+        hot.seq += len(entries)
+        self._hot[row.id] = hot
+        if run is not None:
+            for command in list(run.open.values()):
+                self._carry_out(hot, command, again=True)
+        return hot
+
+    async def _entries(self, number: int) -> AsyncIterator[bytes]:
+        after = 0
+        while page := await self._journal.history(number, after=after):
+            for seq, entry in page:
+                after = seq
+                yield entry
+
+    def _put_aside(self) -> None:
+        """Let go of a tenth of the runs in memory, the oldest that only wait."""
+        snapshots = []
+        for run, hot in list(self._hot.items()):
+            if len(snapshots) >= HOT_RUNS // 10:
+                break
+            if hot.run is None or hot.run.status != "waiting" or hot.unwritten:
+                continue
+            state = encode_run(hot.definition.program, hot.run)
+            snapshots.append(Snapshot(hot.row.number, hot.seq, state))
+            del self._hot[run]
+        if snapshots:
+            self._journal.commit(Batch(snapshots=snapshots), lambda: None)
+
+    async def _durably(self, hot: Hot) -> None:
+        await self._journal.flush()
+        self._check()
+
+    # ── settling ──────────────────────────────────────────────────────────────────────
+
+    def _settled(self, run: str) -> bool:
+        hot = self._hot.get(run)
+        if hot is None or hot.run is None or hot.run.over:
+            return hot is None
+        if hot.run.status == "suspended":
+            return not hot.unwritten and not any(hot.active.get(id) for id in hot.run.open)
+        return not (self._tasks or self._queue or self._uncommitted or len(self._timers))
+
+    def _look_for_settled(self) -> None:
+        # Not at once: the tasks that end right now are still on the list.
+        asyncio.get_running_loop().call_soon(self._wake_settled)
+
+    def _wake_settled(self) -> None:
+        for run in list(self._settling):
+            if self._settled(run):
+                self._settle(run)
+
+    def _settle(self, run: str, error: BaseException | None = None) -> None:
+        for future in self._settling.pop(run, ()):
+            if future.done():
+                continue
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+
+
+def _find_start(entries: Sequence[Entry], task: str) -> tuple[str, int]:
+    """Return a task's path and how many entries there are up to its last start.
+
+    The task is named by its path, or by its name if that is unique.
+    """
+    starts = {
+        note.task: position
+        for position, entry in enumerate(entries, 1)
+        for note in entry.notes
+        if note.what == "started"
+    }
+    if task in starts:
+        return task, starts[task]
+    named = [path for path in starts if path.rsplit("/", 1)[-1] == task]
+    if len(named) == 1:
+        return named[0], starts[named[0]]
+    if named:
+        raise Conflict(f"several tasks are called {task!r}", hint="name one by its path: " + ", ".join(named))
+    raise NotFound(f"no task {task!r} was started in that run", hint="started were: " + ", ".join(starts))
