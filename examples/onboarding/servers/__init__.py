@@ -1,0 +1,1 @@
+"""The company's systems: small servers on loopback that speak the real protocols."""
