@@ -1,0 +1,181 @@
+"""One walk through a document: the mistakes met, and what has to be looked up when it is over."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Container, Iterable
+from typing import Final, Literal, Protocol, TypeAlias
+
+import msgspec
+
+from tenuto.engine.model import Json
+from tenuto.errors import Problem
+from tenuto.language.load import Source, pointer_of
+
+MAXIMUM_PROBLEMS: Final = 100
+
+At: TypeAlias = tuple[str | int, ...]
+
+_SHOWN_LENGTH: Final = 60
+
+
+class Shape(Protocol):
+    """What a value has to look like."""
+
+    def check(self, value: Json, at: At, walk: Walk) -> None:
+        """Tell the walk what is wrong with the value at a place, and what to look up later."""
+
+
+class Expression(msgspec.Struct, frozen=True):
+    """A jq expression met in a document: `text` is the scalar, `inner` what jq has to parse."""
+
+    at: At
+    text: str
+    inner: str
+    anchor: str
+
+
+class Reference(msgspec.Struct, frozen=True):
+    """A name that has to be defined in a section of `use`."""
+
+    at: At
+    section: str
+    name: str
+    anchor: str
+
+
+class TaskList(msgspec.Struct, frozen=True):
+    """A list of tasks; `parallel` when its tasks are the branches of a fork."""
+
+    at: At
+    items: list[Json]
+    parallel: bool
+
+
+class Noted(msgspec.Struct, frozen=True):
+    """A value whose meaning is checked after the walk; `how` says what to check it for."""
+
+    at: At
+    how: str
+    value: Json
+    anchor: str
+
+
+class Walk:
+    """Collects problems and facts while the shapes of the grammar go through a document.
+
+    `task` is the shape of every task, to which lists of tasks come back.
+
+    `anchor` is the heading of the language reference that explains the part being looked at.
+    `outer` are the property names of the mappings around it. `damaged` are the places where a
+    property was not recognised: what seems to be missing there may only be misspelt, so
+    nothing is said about it twice.
+    """
+
+    def __init__(self, source: Source, task: Shape) -> None:
+        self.source = source
+        self.task = task
+        self.anchor = "workflow"
+        self.outer: list[Container[str]] = []
+        self.problems: list[Problem] = []
+        self.damaged: set[At] = set()
+        self.expressions: list[Expression] = []
+        self.references: list[Reference] = []
+        self.lists: list[TaskList] = []
+        self.noted: list[Noted] = []
+
+    def error(self, code: str, at: At, message: str, hint: str = "", *, key: bool = False) -> None:
+        """Record a mistake at a value, or at its key."""
+        line, column = self.source.position_at(at, key=key)
+        self.report(code, (line, column), at, message, hint)
+
+    def warn(self, code: str, at: At, message: str, hint: str = "", *, key: bool = False) -> None:
+        """Record something that is allowed but hardly meant."""
+        line, column = self.source.position_at(at, key=key)
+        self.report(code, (line, column), at, message, hint, severity="warning")
+
+    def report(
+        self,
+        code: str,
+        position: tuple[int, int],
+        at: At,
+        message: str,
+        hint: str,
+        *,
+        severity: Literal["error", "warning"] = "error",
+    ) -> None:
+        """Record a problem at a known line and column, unless that was said already."""
+        told = f"{hint} See docs/reference/language.md#{self.anchor}.".lstrip()
+        problem = Problem(code, *position, pointer_of(at), message, told, severity)
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+    def note(self, at: At, how: str, value: Json, anchor: str | None = None) -> None:
+        """Keep a value for a check after the walk."""
+        self.noted.append(Noted(at, how, value, anchor or self.anchor))
+
+    def wrong_type(self, at: At, expected: str, value: Json, hint: str = "") -> None:
+        """Record that a value is not of the kind that belongs here."""
+        self.error("wrong-type", at, f"{label(at)} must be {expected}, but it is {shown(value)}.", hint)
+
+
+def label(at: At) -> str:
+    """Return how a place is called in messages: its key, or its position in a list."""
+    if not at:
+        return "The document"
+    last = at[-1]
+    if isinstance(last, str):
+        return f"`{last}`"
+    owner = next((step for step in reversed(at) if isinstance(step, str)), None)
+    return f"Item {last + 1} of `{owner}`" if owner else f"Item {last + 1}"
+
+
+def shown(value: Json) -> str:
+    """Return a value as messages show it, shortened."""
+    match value:
+        case None:
+            return "empty"
+        case bool():
+            return f"`{json.dumps(value)}`"
+        case int() | float():
+            return f"the number {json.dumps(value)}"
+        case str():
+            text = value if len(value) <= _SHOWN_LENGTH else value[: _SHOWN_LENGTH - 1] + "…"
+            return f"the text {json.dumps(text, ensure_ascii=False)}"
+        case list():
+            return "a list"
+        case _:
+            return "a mapping"
+
+
+def nearest(word: str, words: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """Return the word that was probably meant, if any is close.
+
+    >>> nearest("metod", ["method", "endpoint"])
+    'method'
+    """
+    plain = {_plain(candidate): candidate for candidate in reversed(list(words))}
+    close = difflib.get_close_matches(_plain(word), plain, n=1, cutoff=cutoff)
+    return plain[close[0]] if close else None
+
+
+def _plain(word: str) -> str:
+    return word.casefold().replace("-", "").replace("_", "")
+
+
+def listed(words: Iterable[str], conjunction: str = "or") -> str:
+    """Return words as a sentence has them: `a`, `b` or `c`."""
+    quoted = [f"`{word}`" for word in words]
+    if len(quoted) < 2:
+        return "".join(quoted)
+    return f"{', '.join(quoted[:-1])} {conjunction} {quoted[-1]}"
+
+
+def meant(word: str, words: Iterable[str]) -> str:
+    """Return a hint: the nearest of the words if one is close, all of them otherwise."""
+    known = list(words)
+    guess = nearest(word, known)
+    if guess is not None:
+        return f"Did you mean `{guess}`?"
+    return f"Known are {listed(known, 'and')}." if known else ""

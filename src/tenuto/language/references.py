@@ -1,0 +1,172 @@
+"""What the parts of a document mean to each other: names, functions, expressions, schemas."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Protocol
+
+from tenuto.engine.model import Json
+from tenuto.language.expressions import ExpressionSyntax, parse
+from tenuto.language.grammar.calls import CALLS
+from tenuto.language.grammar.walk import At, Expression, Noted, Walk, listed, meant, nearest, shown
+from tenuto.language.schemas import InvalidSchema, compile_schema
+
+SUPPORTED_DSL: Final = re.compile(r"1\.0\.[0-9]+(?:[-+].*)?")
+LANGUAGES: Final = ("js", "javascript", "python")
+
+_CATALOGED: Final = re.compile(r"([^:@\s]+):([^:@\s]+)@([^:@\s]+)")
+_URL: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://\S+")
+_SECTIONS: Final = {
+    "authentications": "authentication policy",
+    "errors": "error",
+    "retries": "retry policy",
+    "secrets": "secret",
+    "timeouts": "timeout",
+}
+
+
+class Known(Protocol):
+    """The runtime's own catalog: what can be called as `name:version@default`."""
+
+    def function(self, name: str) -> bool:
+        """Return whether there is a function of that name, as in `ldap.add_entry:1.0.0`."""
+
+    def functions(self) -> list[str]:
+        """Return the names of all functions, spelled the same way."""
+
+
+def check_references(walk: Walk, known: Known | None) -> None:
+    """Look up every name, function, expression and schema that the walk has noted."""
+    use = walk.source.data.get("use") if isinstance(walk.source.data, dict) else None
+    defined = use if isinstance(use, dict) else {}
+    for reference in walk.references:
+        walk.anchor = reference.anchor
+        _check_name(walk, defined, reference.at, reference.section, reference.name)
+    for noted in walk.noted:
+        walk.anchor = noted.anchor
+        _check_noted(walk, noted, defined, known)
+    for expression in walk.expressions:
+        walk.anchor = expression.anchor
+        _check_expression(walk, expression)
+
+
+def names_in(defined: dict[str, Json], section: str) -> list[str]:
+    """Return the names that a section of `use` defines."""
+    content = defined.get(section)
+    return [name for name in content if isinstance(name, str)] if isinstance(content, dict | list) else []
+
+
+def _misspelt(walk: Walk, defined: dict[str, Json], section: str) -> bool:
+    """Return whether the section may be there under a wrong name, which was reported already."""
+    return section not in defined and (("use",) in walk.damaged or (not defined and () in walk.damaged))
+
+
+def _check_name(walk: Walk, defined: dict[str, Json], at: At, section: str, name: str) -> None:
+    names = names_in(defined, section)
+    if name in names or _misspelt(walk, defined, section):
+        return
+    message = f"There is no {_SECTIONS[section]} `{name}` under `use.{section}`."
+    hint = meant(name, names) or f"Define it under `use.{section}`."
+    walk.error(f"unknown-{_SECTIONS[section].split()[0]}", at, message, hint)
+
+
+def _check_noted(walk: Walk, noted: Noted, defined: dict[str, Json], known: Known | None) -> None:
+    match noted.how:
+        case "call":
+            _check_call(walk, noted, defined, known)
+        case "schema":
+            _check_schema(walk, noted)
+        case "dsl" if not SUPPORTED_DSL.fullmatch(noted.value):
+            message = f"Version {noted.value} of the language is not supported; the versions 1.0.x are."
+            walk.error("unsupported-dsl", noted.at, message, "Write `dsl: '1.0.3'`.")
+        case "expression-language" if noted.value != "jq":
+            message = f"Expressions are written in jq here, not in {noted.value}."
+            walk.error("unsupported-language", noted.at, message, "Remove the line, or write `language: jq`.")
+        case "script-language" if noted.value not in LANGUAGES:
+            message = f"Scripts are run in {listed(LANGUAGES)}, not in {shown(noted.value)}."
+            walk.error("unsupported-language", noted.at, message, meant(noted.value, LANGUAGES))
+
+
+# ── calls ────────────────────────────────────────────────────────────────────────────────
+
+
+def _check_call(walk: Walk, noted: Noted, defined: dict[str, Json], known: Known | None) -> None:
+    name: str = noted.value
+    functions = names_in(defined, "functions")
+    if name in functions or _URL.fullmatch(name):
+        return
+    cataloged = _CATALOGED.fullmatch(name)
+    if cataloged:
+        _check_cataloged(walk, noted.at, cataloged, defined, known)
+        return
+    if _misspelt(walk, defined, "functions"):
+        return
+    words = [*functions, *CALLS]
+    versions = [f"{function}@default" for function in known.functions()] if known else []
+    wanted, _, _ = name.partition(":")
+    whole = [function for function in versions if function.partition(":")[0] == wanted]
+    guess = whole[-1] if whole else nearest(name, words)
+    message = f"There is nothing to call by the name `{name}`."
+    if name.startswith("${"):
+        hint = "An expression cannot stand here; a `switch` can choose between calls."
+    elif guess is not None:
+        hint = f"Did you mean `{guess}`?"
+    else:
+        hint = f"Call {listed(CALLS)}, a function under `use.functions`, `name:version@catalog`, or a URL."
+    walk.error("unknown-function", noted.at, message, hint)
+
+
+def _check_cataloged(
+    walk: Walk, at: At, cataloged: re.Match[str], defined: dict[str, Json], known: Known | None
+) -> None:
+    name, version, catalog = cataloged.groups()
+    catalogs = names_in(defined, "catalogs")
+    if catalog not in catalogs and catalog != "default":
+        if not _misspelt(walk, defined, "catalogs"):
+            message = f"There is no catalog `{catalog}` under `use.catalogs`."
+            walk.error("unknown-catalog", at, message, meant(catalog, [*catalogs, "default"]))
+        return
+    function = f"{name}:{version}"
+    if catalog in catalogs or known is None or known.function(function):
+        return
+    functions = known.functions()
+    versions = [other for other in functions if other.partition(":")[0] == name]
+    guess = versions[-1] if versions else nearest(function, functions)
+    hint = f"Did you mean `{guess}@default`?" if guess else "`tenuto connectors` lists what there is."
+    walk.error("unknown-function", at, f"The default catalog has no function `{function}`.", hint)
+
+
+# ── expressions and schemas ──────────────────────────────────────────────────────────────
+
+
+def _check_expression(walk: Walk, expression: Expression) -> None:
+    try:
+        parse(expression.inner)
+    except ExpressionSyntax as error:
+        offset = error.offset + (len(expression.text) - len(expression.text.lstrip()))
+        if expression.inner is not expression.text:
+            offset = error.offset + expression.text.index("${") + 2
+        position = _inside(walk, expression, offset)
+        message = f"The expression cannot be read: {error.message.rstrip('.')}."
+        hint = (error.hint or "").rstrip(".")
+        walk.report("bad-expression", position, expression.at, message, f"{hint}." if hint else "")
+
+
+def _inside(walk: Walk, expression: Expression, offset: int) -> tuple[int, int]:
+    """Return the position of a character of an expression, or its start where the text is folded."""
+    line, column = walk.source.position_at(expression.at)
+    lines = walk.source.text.split("\n")
+    rest = lines[line - 1][column - 1 :] if line <= len(lines) else ""
+    for quote in ("", "'", '"'):
+        if rest.startswith(quote + expression.text):
+            return line, column + len(quote) + min(offset, len(expression.text))
+    return line, column
+
+
+def _check_schema(walk: Walk, noted: Noted) -> None:
+    try:
+        compile_schema(noted.value)
+    except InvalidSchema as error:
+        at = (*noted.at, *error.steps)
+        hint = "The schema's document has to be a JSON Schema; nothing outside it is fetched."
+        walk.error("bad-schema", at, f"This is not a JSON Schema: {error.message}.", hint)
