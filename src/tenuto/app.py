@@ -26,7 +26,7 @@ def main() -> NoReturn:
 
 def wired(settings: Settings) -> Wiring:
     """Return everything that the commands may ask for; nothing of it is loaded yet."""
-    return Wiring(settings=settings, work=opened, read=reading, connectors=connectors)
+    return Wiring(settings=settings, work=opened, read=reading, connectors=connectors, knows=knows)
 
 
 def load_command(name: str) -> click.Command:
@@ -42,6 +42,13 @@ def connectors() -> list[Any]:
     from tenuto.runtime.catalog import Catalog
 
     return Catalog.discover().connectors()
+
+
+def knows(function: str) -> bool:
+    """Tell whether a function of that name is installed; `ldap.search:1.0.0` or less of it."""
+    from tenuto.runtime.catalog import Catalog
+
+    return Catalog.discover().knows(function)
 
 
 @asynccontextmanager

@@ -17,14 +17,20 @@ COMMANDS: Final[dict[str, Entry]] = {
     "run": Entry("Run workflows", "tenuto.cli.runs", "Run a workflow and print its result."),
     "resume": Entry("Run workflows", "tenuto.cli.runs", "Go on with a run that stopped in the middle."),
     "runs": Entry("Run workflows", "tenuto.cli.history", "List runs, the newest first."),
-    "show": Entry("Run workflows", "tenuto.cli.history", "Show one run: its tasks, input, output and history."),
+    "show": Entry(
+        "Run workflows", "tenuto.cli.history", "Show one run: its tasks, input, output and history."
+    ),
     "suspend": Entry("Run workflows", "tenuto.cli.runs", "Pause a run until it is resumed."),
     "cancel": Entry("Run workflows", "tenuto.cli.runs", "Stop a run for good."),
     "retry": Entry("Run workflows", "tenuto.cli.runs", "Start again from a task of an earlier run."),
     "init": Entry("Write workflows", "tenuto.cli.documents", "Write a starter workflow, with comments."),
-    "validate": Entry("Write workflows", "tenuto.cli.documents", "Check workflow files and explain each mistake."),
+    "validate": Entry(
+        "Write workflows", "tenuto.cli.documents", "Check workflow files and explain each mistake."
+    ),
     "graph": Entry("Write workflows", "tenuto.cli.documents", "Draw a workflow as SVG or Mermaid text."),
-    "connectors": Entry("Write workflows", "tenuto.cli.connectors", "List what workflows can call, with parameters."),
+    "connectors": Entry(
+        "Write workflows", "tenuto.cli.connectors", "List what workflows can call, with parameters."
+    ),
     "version": Entry("About", "tenuto.cli.about", "Print the version."),
     "completion": Entry("About", "tenuto.cli.about", "Print the completion script of a shell."),
 }

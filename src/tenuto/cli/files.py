@@ -57,7 +57,7 @@ def read_input(text: str | None) -> Any:
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError) as error:
-        hint = "quote it for the shell: --input '{\"name\": \"Ada\"}'; --input @FILE reads a file"
+        hint = 'quote it for the shell: --input \'{"name": "Ada"}\'; --input @FILE reads a file'
         if Path(text).is_file():
             hint = f"to read the file: --input @{text}"
         raise InvalidInput(f"--input is not JSON: {error}", hint=hint) from None

@@ -20,10 +20,12 @@ class Wiring:
 
     `work` opens the database for writing, with a worker that drives its runs; only one
     process can. `read` opens it for reading, also while another process works on it.
-    `connectors` lists what can be called, as `Catalog.connectors()` gives it.
+    `connectors` lists what can be called, as `Catalog.connectors()` gives it; `knows` tells
+    whether a function of that name exists.
     """
 
     settings: Settings
     work: Callable[[Settings], AbstractAsyncContextManager[Desk]]
     read: Callable[[Settings], AbstractAsyncContextManager[Journal]]
     connectors: Callable[[], Any]
+    knows: Callable[[str], bool]

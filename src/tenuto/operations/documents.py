@@ -16,6 +16,7 @@ class Checked(msgspec.Struct, frozen=True):
     """What was found in one document; `source` is None if it cannot even be read."""
 
     file: str
+    text: str
     source: Source | None
     problems: tuple[Problem, ...]
 
@@ -35,8 +36,8 @@ def check(file: str, content: bytes, known: Callable[[str], bool] | None = None)
     try:
         source = load(content, file)
     except InvalidDocument as error:
-        return Checked(file, None, error.problems)
-    return Checked(file, source, tuple(validate(source, known)))
+        return Checked(file, content.decode(errors="replace"), None, error.problems)
+    return Checked(file, source.text, source, tuple(validate(source, known)))
 
 
 def definition(checked: Checked, origin: str | None = None) -> DocumentRow:

@@ -1,0 +1,148 @@
+"""`tenuto init`, `tenuto validate` and `tenuto graph`: writing workflows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tenuto.cli.exits import COMPLETED, INVALID
+from tenuto.cli.files import read, workflow_files
+from tenuto.cli.output import write
+from tenuto.cli.problems import as_json, described
+from tenuto.cli.wiring import Wiring
+from tenuto.errors import Conflict, InvalidDocument, InvalidInput
+from tenuto.operations.documents import Checked, check
+from tenuto.operations.graph import graph_of
+from tenuto.operations.graph_mermaid import mermaid
+from tenuto.operations.graph_svg import svg
+from tenuto.operations.starter import FILE_NAME, STARTER
+
+
+@click.command(short_help="Write a starter workflow, with comments.")
+@click.argument("folder", default=".", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--force", is_flag=True, help="Replace a file that is there.")
+def init(folder: Path, force: bool) -> None:
+    """Write hello.yaml into FOLDER (default: here): a workflow that runs and explains itself.
+
+    \b
+    Examples:
+      tenuto init
+      tenuto init my-workflows
+    """
+    file = folder / FILE_NAME
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with file.open("w" if force else "x", encoding="utf-8") as target:
+            target.write(STARTER)
+    except FileExistsError:
+        raise Conflict(f"there is already a {file}", hint="--force replaces it") from None
+    except OSError as error:
+        raise InvalidInput(f"cannot write {file}: {error.strerror or error}") from error
+    click.echo(f"{file} is written. Next:\n  tenuto run {file}\n  tenuto graph {file} -o hello.svg")
+
+
+@click.command(short_help="Check workflow files and explain each mistake.")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path())
+@click.option(
+    "--format",
+    "format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Text for people, or JSON for programs.",
+)
+@click.pass_obj
+def validate(wiring: Wiring, files: tuple[str, ...], format: str) -> int:
+    """Check each FILE (`-`: standard input; a folder: every YAML and JSON file in it).
+
+    Each mistake is told once, with its place and how to mend it. The exit status is 2 if there
+    is an error; warnings do not count. As JSON:
+    [{file, errors: [{code, line, column, path, message, hint}], warnings: [...]}].
+
+    \b
+    Examples:
+      tenuto validate hello.yaml
+      tenuto validate workflows/
+      tenuto validate --format json *.yaml
+      cat hello.yaml | tenuto validate -
+    """
+    names = [name for file in files for name in workflow_files(file)]
+    if not names:
+        raise InvalidInput("there is no YAML or JSON file in what you named")
+    results = [check(_shown(name), read(name), wiring.knows) for name in names]
+    if format == "json":
+        write([_report(result) for result in results], "json")
+    else:
+        _print(results)
+    return INVALID if any(result.errors for result in results) else COMPLETED
+
+
+def _shown(name: str) -> str:
+    return "<stdin>" if name == "-" else name
+
+
+def _report(result: Checked) -> dict[str, Any]:
+    return {
+        "file": result.file,
+        "errors": [as_json(problem) for problem in result.errors],
+        "warnings": [as_json(problem) for problem in result.warnings],
+    }
+
+
+def _print(results: list[Checked]) -> None:
+    for result in results:
+        for problem in sorted(result.problems, key=lambda p: (p.line, p.column)):
+            click.echo(described(result.file, result.text, problem) + "\n")
+        if not result.errors:
+            click.echo(f"{result.file}: {click.style('valid', fg='green')}")
+    bad = sum(bool(result.errors) for result in results)
+    errors = sum(len(result.errors) for result in results)
+    if errors:
+        click.echo(
+            f"{_counted(errors, 'error')} in {_counted(bad, 'file')}"
+            + (f" of {len(results)}" if len(results) > 1 else "")
+        )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+@click.command(short_help="Draw a workflow as SVG or Mermaid text.")
+@click.argument("file", type=click.Path())
+@click.option(
+    "--format",
+    "format",
+    type=click.Choice(["svg", "mermaid"]),
+    help="SVG (the default), or text for Mermaid, which Markdown pages show as a picture. "
+    "Without it, the suffix of -o decides: .svg, .mmd, .mermaid or .md.",
+)
+@click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file.")
+@click.pass_obj
+def graph(wiring: Wiring, file: str, format: str | None, output: Path | None) -> None:
+    """Draw the tasks of the workflow in FILE, and the ways between them.
+
+    \b
+    Examples:
+      tenuto graph hello.yaml -o hello.svg
+      tenuto graph hello.yaml --format mermaid
+    """
+    checked = check(_shown(file), read(file), wiring.knows)
+    if checked.source is None or checked.errors:
+        raise InvalidDocument(checked.file, checked.errors)
+    if format is None:
+        format = "mermaid" if output and output.suffix in {".mmd", ".mermaid", ".md"} else "svg"
+    picture = graph_of(checked.source.data)
+    text = svg(picture) if format == "svg" else mermaid(picture)
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    if output.suffix == ".md":
+        text = f"```mermaid\n{text}```\n"
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InvalidInput(f"cannot write {output}: {error.strerror or error}") from error
+    click.echo(f"{output} is written.", err=True)

@@ -1,0 +1,231 @@
+"""Decides where everything in a workflow's picture stands: sizes first, from the inside out.
+
+Tasks of a list stand below each other on one axis. A way to the next task is straight; a way
+further down runs in a track right of the list, a way back up in a track left of it. All ways to
+the same task share one track. Lengths are in pixels; `y` grows downwards.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from tenuto.operations.graph import END, Lane, Node, Way
+
+NAME_SIZE: Final = 13.0
+SMALL_SIZE: Final = 11.0
+GAP: Final = 26.0
+LABEL_GAP: Final = 18.0
+TRACK: Final = 14.0
+PAD: Final = 14.0
+EXIT_STEP: Final = 20.0
+BOX_MINIMUM: Final = 150.0
+LANE_GAP: Final = 16.0
+LONGEST_DETAIL: Final = 46
+LONGEST_LABEL: Final = 34
+
+
+@dataclass(slots=True)
+class Track:
+    """The vertical part of all ways to one task: its place from the inside out."""
+
+    target: int
+    top: float
+    bottom: float
+    slot: int = 0
+
+
+@dataclass(slots=True)
+class PlacedLane:
+    """A list with its size; `axis` is the x of its tasks' middle, `tops` their upper edges."""
+
+    lane: Lane
+    width: float
+    height: float
+    axis: float
+    boxes: list[PlacedBox]
+    tops: list[float]
+    end: float
+    first: float
+    right: list[Track] = field(default_factory=list)
+    left: list[Track] = field(default_factory=list)
+    right_start: float = 0.0
+    left_start: float = 0.0
+
+
+@dataclass(slots=True)
+class PlacedBox:
+    """A task with its size; `header` is the height of what stands above its lists."""
+
+    node: Node
+    width: float
+    height: float
+    header: float
+    lanes: list[PlacedLane]
+
+
+def text_width(text: str, size: float) -> float:
+    """Return about how wide a text is in a sans-serif font, rather too wide than too narrow."""
+    return size * sum(map(_character_width, text))
+
+
+def _character_width(character: str) -> float:
+    if character in "iljtfr.,:;'|!()[] ":
+        return 0.36
+    if character in "mwMW@%":
+        return 0.95
+    if unicodedata.east_asian_width(character) in "WF":
+        return 1.05
+    return 0.72 if character.isupper() else 0.6
+
+
+def shortened(text: str, longest: int) -> str:
+    """Return a text of at most `longest` characters."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def box_lines(node: Node) -> list[str]:
+    """Return what stands below a task's name."""
+    lines = [node.detail] if node.detail else []
+    if node.condition:
+        lines.append(f"if {node.condition}")
+    return [shortened(line, LONGEST_DETAIL) for line in lines]
+
+
+def is_right(way: Way, count: int, root: bool) -> bool:
+    """Tell whether a way runs down in a track."""
+    return way.start + 1 < goal(way, count, root) <= count
+
+
+def goal(way: Way, count: int, root: bool) -> int:
+    """Return where a way ends in this list; the end of the workflow is the outermost list's end."""
+    return count if way.target == END and root else way.target
+
+
+def place(lane: Lane, root: bool = False) -> PlacedLane:
+    """Return a list and everything in it with sizes and places."""
+    count = len(lane.nodes)
+    boxes = [_box(node, _exits(lane, index, root)) for index, node in enumerate(lane.nodes)]
+    y = (20.0 if lane.title else 0.0) + (GAP if boxes else 0.0)
+    first = y
+    tops = []
+    for index, box in enumerate(boxes):
+        tops.append(y)
+        y += box.height + GAP + (LABEL_GAP if straight_label(lane, index) else 0.0)
+    ends = root or lane.has_exit
+    end = y if ends else y - GAP
+    height = (end + 16.0 if ends else end) if boxes else y
+    half = max((box.width / 2 for box in boxes), default=0.0)
+    placed = PlacedLane(lane, 0.0, height, 0.0, boxes, tops, end, first)
+    placed.right = _tracks(placed, [way for way in lane.ways if is_right(way, count, root)], root)
+    placed.left = _tracks(placed, [way for way in lane.ways if 0 <= way.target <= way.start], root)
+    placed.right_start = max([half + 16.0, *_label_ends(placed, right=True, root=root)])
+    placed.left_start = max([half + 16.0, *_label_ends(placed, right=False, root=root)])
+    markers = [extent + 10.0 for extent in _marker_ends(placed, root)]
+    right = max(
+        [half, *markers, *([placed.right_start + _slots(placed.right) * TRACK] if placed.right else [])]
+    )
+    left = max([half, *([placed.left_start + _slots(placed.left) * TRACK] if placed.left else [])])
+    titled = text_width(shortened(lane.title, LONGEST_DETAIL), SMALL_SIZE)
+    placed.width = max(left + right, titled)
+    placed.axis = left + max(0.0, titled - left - right) / 2
+    return placed
+
+
+def exits_right(lane: Lane, index: int, root: bool) -> list[Way]:
+    """Return the ways that leave a task at its right side, in order."""
+    count = len(lane.nodes)
+    return [
+        way
+        for way in lane.ways
+        if way.start == index and (is_right(way, count, root) or (way.target == END and not root))
+    ]
+
+
+def exits_left(lane: Lane, index: int) -> list[Way]:
+    """Return the ways that leave a task at its left side, in order."""
+    return [way for way in lane.ways if way.start == index and 0 <= way.target <= index]
+
+
+def straight(lane: Lane, index: int, root: bool) -> list[Way]:
+    """Return the ways that lead from a task straight to what stands below it."""
+    count = len(lane.nodes)
+    return [way for way in lane.ways if way.start == index and goal(way, count, root) == index + 1]
+
+
+def straight_label(lane: Lane, index: int) -> str:
+    """Return what stands beside the straight way below a task."""
+    labels = [way.label for way in lane.ways if way.start == index and way.target == index + 1]
+    return shortened(" / ".join(filter(None, labels)), LONGEST_LABEL)
+
+
+def _exits(lane: Lane, index: int, root: bool) -> int:
+    return max(len(exits_right(lane, index, root)), len(exits_left(lane, index)))
+
+
+def _box(node: Node, exits: int) -> PlacedBox:
+    lines = box_lines(node)
+    name = text_width(node.name, NAME_SIZE) + 18.0 + text_width(node.kind, SMALL_SIZE)
+    width = max([BOX_MINIMUM, name + 2 * PAD, *(text_width(line, SMALL_SIZE) + 2 * PAD for line in lines)])
+    header = 30.0 + 15.0 * len(lines)
+    if not node.lanes:
+        return PlacedBox(node, width, max(header + 2.0, 14.0 + EXIT_STEP * exits + 6.0), header, [])
+    lanes = [place(lane) for lane in node.lanes]
+    inside = sum(lane.width + 2 * PAD for lane in lanes) + LANE_GAP * (len(lanes) - 1)
+    height = header + max(lane.height for lane in lanes) + 2 * PAD
+    return PlacedBox(node, max(width, inside + 2 * PAD), height + PAD, header, lanes)
+
+
+def _tracks(placed: PlacedLane, ways: Sequence[Way], root: bool) -> list[Track]:
+    """Give each target one track; tracks that overlap stand beside each other, short ones inside."""
+    count = len(placed.boxes)
+    tracks: dict[int, Track] = {}
+    for way in ways:
+        target = goal(way, count, root)
+        here = placed.tops[way.start]
+        there = placed.end if target == count else placed.tops[target]
+        top, bottom = min(here, there), max(here + placed.boxes[way.start].height, there)
+        track = tracks.setdefault(target, Track(target, top, bottom))
+        track.top, track.bottom = min(track.top, top), max(track.bottom, bottom)
+    placed_tracks: list[Track] = []
+    for track in sorted(tracks.values(), key=lambda each: each.bottom - each.top):
+        taken = {
+            other.slot for other in placed_tracks if other.top <= track.bottom and track.top <= other.bottom
+        }
+        track.slot = next(slot for slot in range(len(taken) + 1) if slot not in taken)
+        placed_tracks.append(track)
+    return placed_tracks
+
+
+def _slots(tracks: Iterable[Track]) -> int:
+    return max(track.slot for track in tracks) + 1
+
+
+def _label_ends(placed: PlacedLane, *, right: bool, root: bool) -> list[float]:
+    """Return how far from the axis the labels of ways at one side reach."""
+    ends = []
+    for index, box in enumerate(placed.boxes):
+        ways = exits_right(placed.lane, index, root) if right else exits_left(placed.lane, index)
+        ends += [
+            box.width / 2 + text_width(shortened(way.label, LONGEST_LABEL), SMALL_SIZE) + 22.0
+            for way in ways
+            if way.target != END or root
+        ]
+    return ends
+
+
+def _marker_ends(placed: PlacedLane, root: bool) -> list[float]:
+    """Return how far from the axis the marks for the workflow's end reach, in an inner list."""
+    return [
+        marker_distance(box, way)
+        for index, box in enumerate(placed.boxes)
+        for way in exits_right(placed.lane, index, root)
+        if way.target == END and not root
+    ]
+
+
+def marker_distance(box: PlacedBox, way: Way) -> float:
+    """Return how far from the axis the mark for the workflow's end stands."""
+    return box.width / 2 + max(26.0, text_width(shortened(way.label, LONGEST_LABEL), SMALL_SIZE) + 22.0)
