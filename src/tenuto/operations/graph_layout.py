@@ -15,6 +15,7 @@ from typing import Final
 from tenuto.operations.graph import END, Lane, Node, Way
 
 NAME_SIZE: Final = 13.0
+BOLD: Final = 1.12  # how much wider bold text is
 SMALL_SIZE: Final = 11.0
 GAP: Final = 26.0
 LABEL_GAP: Final = 18.0
@@ -107,7 +108,7 @@ def goal(way: Way, count: int, root: bool) -> int:
 def place(lane: Lane, root: bool = False) -> PlacedLane:
     """Return a list and everything in it with sizes and places."""
     count = len(lane.nodes)
-    boxes = [_box(node, _exits(lane, index, root)) for index, node in enumerate(lane.nodes)]
+    boxes = [_box(node, _exits_end(lane, index, root)) for index, node in enumerate(lane.nodes)]
     y = (20.0 if lane.title else 0.0) + (GAP if boxes else 0.0)
     first = y
     tops = []
@@ -161,17 +162,33 @@ def straight_label(lane: Lane, index: int) -> str:
     return shortened(" / ".join(filter(None, labels)), LONGEST_LABEL)
 
 
-def _exits(lane: Lane, index: int, root: bool) -> int:
-    return max(len(exits_right(lane, index, root)), len(exits_left(lane, index)))
+def exit_height(lane: Lane, index: int, order: int, root: bool, *, right: bool) -> float:
+    """Return how far below a task's upper edge a way leaves it; the entries stand above."""
+    count = len(lane.nodes)
+    entered = any(
+        is_right(way, count, root) if right else 0 <= way.target <= way.start
+        for way in lane.ways
+        if goal(way, count, root) == index
+    )
+    return (32.0 if entered else 16.0) + EXIT_STEP * order
 
 
-def _box(node: Node, exits: int) -> PlacedBox:
+def _exits_end(lane: Lane, index: int, root: bool) -> float:
+    """Return how far below a task's upper edge the last way leaves it."""
+    right, left = len(exits_right(lane, index, root)), len(exits_left(lane, index))
+    return max(
+        exit_height(lane, index, right - 1, root, right=True) if right else 0.0,
+        exit_height(lane, index, left - 1, root, right=False) if left else 0.0,
+    )
+
+
+def _box(node: Node, exits_end: float) -> PlacedBox:
     lines = box_lines(node)
-    name = text_width(node.name, NAME_SIZE) + 18.0 + text_width(node.kind, SMALL_SIZE)
+    name = (text_width(node.name, NAME_SIZE) + text_width(node.kind, SMALL_SIZE)) * BOLD + 18.0
     width = max([BOX_MINIMUM, name + 2 * PAD, *(text_width(line, SMALL_SIZE) + 2 * PAD for line in lines)])
     header = 30.0 + 15.0 * len(lines)
     if not node.lanes:
-        return PlacedBox(node, width, max(header + 2.0, 14.0 + EXIT_STEP * exits + 6.0), header, [])
+        return PlacedBox(node, width, max(header + 2.0, exits_end + 12.0), header, [])
     lanes = [place(lane) for lane in node.lanes]
     inside = sum(lane.width + 2 * PAD for lane in lanes) + LANE_GAP * (len(lanes) - 1)
     height = header + max(lane.height for lane in lanes) + 2 * PAD

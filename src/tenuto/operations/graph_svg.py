@@ -8,7 +8,6 @@ from typing import Final
 
 from tenuto.operations.graph import END, Graph, Lane, Node, Way
 from tenuto.operations.graph_layout import (
-    EXIT_STEP,
     LANE_GAP,
     LONGEST_DETAIL,
     LONGEST_LABEL,
@@ -18,6 +17,7 @@ from tenuto.operations.graph_layout import (
     PlacedBox,
     PlacedLane,
     box_lines,
+    exit_height,
     exits_left,
     exits_right,
     goal,
@@ -38,8 +38,9 @@ _STYLE: Final = """\
   .name { fill: #111827; font: 600 13px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif }
   .small { fill: #4b5563; font: 11px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif }
   .box { fill: #f9fafb; stroke: #9ca3af }
-  .group { fill: #6b728014; stroke: #9ca3af }
-  .lane { fill: #6b728012; stroke: none }
+  .group { fill: #6b72800a; stroke: #9ca3af }
+  .lane { fill: none; stroke: none }
+  .branch { fill: #6b72800a; stroke: #9ca3af; stroke-dasharray: 1 3 }
   .catch { fill: none; stroke: #dc2626; stroke-dasharray: 5 4 }
   .way { fill: none; stroke: #6b7280; stroke-width: 1.4 }
   .error { stroke: #dc2626; stroke-dasharray: 5 4 }
@@ -147,7 +148,7 @@ class _Pen:
                 self.line([(axis, bottom), (axis, below)], ways[0])
                 self.text(axis + 7.0, bottom + 17.0, straight_label(lane, index), "small")
             for order, way in enumerate(exits_right(lane, index, root)):
-                here = y + placed.tops[index] + 16.0 + EXIT_STEP * order
+                here = y + placed.tops[index] + exit_height(lane, index, order, root, right=True)
                 edge = axis + box.width / 2
                 self.text(edge + 7.0, here - 4.0, shortened(way.label, LONGEST_LABEL), "small")
                 if way.target == END and not root:
@@ -159,7 +160,7 @@ class _Pen:
                 target = goal(way, count, root)
                 self._track(placed, axis, (edge, here), axis + right[target], target, y, way)
             for order, way in enumerate(exits_left(lane, index)):
-                here = y + placed.tops[index] + 16.0 + EXIT_STEP * order
+                here = y + placed.tops[index] + exit_height(lane, index, order, root, right=False)
                 edge = axis - box.width / 2
                 self.text(edge - 7.0, here - 4.0, shortened(way.label, LONGEST_LABEL), "small", "end")
                 self._track(placed, axis, (edge, here), axis - left[way.target], way.target, y, way)
@@ -209,7 +210,9 @@ class _Pen:
         tallest = max(lane.height for lane in box.lanes)
         for number, lane in enumerate(box.lanes):
             width, height = lane.width + 2 * PAD, tallest + 2 * PAD - 4.0
-            kind = "catch" if lane.lane.style == "catch" else "lane"
+            kind = (
+                lane.lane.style if lane.lane.style != "body" else "lane" if len(box.lanes) == 1 else "branch"
+            )
             if kind == "catch":
                 height = lane.height + 2 * PAD - 4.0
             self.add(
