@@ -1,45 +1,22 @@
-"""One fold of one event: the working copy of a state, and the life of every task.
+"""One fold of one event: the life of every task.
 
 What is common to all tasks stands here: the data flow (`if`, input, output, export), extensions,
 timeouts, flow directives, faults and how they climb, cancellation. What a kind of task does
-itself stands in its `Kind`. The fold owns copies of the frames it changes, so the state it was
-given stays as it was.
+itself stands in its `Kind`.
 """
 
 from __future__ import annotations
 
-import copy
-from collections import deque
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
-from tenuto.engine.model import Command, Drop, Finish, Json, Note, Perform, Wake
-from tenuto.engine.model import Evaluate as EvaluateCommand
-from tenuto.errors import (
-    Fault,
-    Faulted,
-    configuration_fault,
-    expression_fault,
-    timeout_fault,
-    validation_fault,
-)
-from tenuto.language.duration import duration_seconds
-from tenuto.language.expressions import Expression, ExpressionFailed
-from tenuto.language.program import (
-    ArrayTemplate,
-    Computed,
-    Constant,
-    ObjectTemplate,
-    Outline,
-    Task,
-    Template,
-    TextTemplate,
-    escape,
-)
-from tenuto.language.schemas import compile_schema
+from tenuto.engine.model import Command, Finish, Json, Perform, Wake
+from tenuto.errors import Fault, Faulted, configuration_fault, expression_fault, timeout_fault
+from tenuto.language.evaluating import Evaluating, Needs
+from tenuto.language.expressions import ExpressionFailed
+from tenuto.language.program import Outline, Task, escape
 from tenuto.language.state import (
     AFTER,
     BEFORE,
@@ -48,7 +25,6 @@ from tenuto.language.state import (
     INPUT,
     LEAVE,
     ROOT,
-    Frame,
     ListFrame,
     State,
     TaskFrame,
@@ -63,21 +39,8 @@ STEPS_PER_EVENT: Final = 1_000
 INBOX_LIMIT: Final = 1_000
 
 
-class Needs(Exception):
-    """A phase asks something that a pure fold cannot answer; it runs again with the answer.
-
-    It never leaves the fold: the fold turns it into a command and the frame waits.
-    """
-
-    def __init__(self, command: Callable[[int], Command]) -> None:
-        super().__init__()
-        self.command = command
-
-
 class Kind:
     """What a kind of task does; the defaults suit a task that waits for one command."""
-
-    composite = False
 
     def step(self, fold: Fold, frame: TaskFrame, task: Task) -> None:
         """Go on with the body: evaluate, open commands, start lists, or complete."""
@@ -104,21 +67,12 @@ class Kind:
         return False
 
 
-class Fold:
-    """The working copy of a state during one event; see the module's text."""
+class Fold(Evaluating):
+    """The working copy of a state and the rules of the language; see the module's text."""
 
     def __init__(self, outline: Outline, kinds: Mapping[str, Kind], state: State, now: float) -> None:
-        self.outline = outline
+        super().__init__(outline, state, now)
         self.kinds = kinds
-        self.before = state
-        self.now = now
-        self.state = copy.copy(state)
-        self.frames: dict[int, Frame] = dict(state.frames)
-        self.waits = dict(state.waits)
-        self.commands: list[Command] = []
-        self.agenda: deque[int] = deque(state.agenda)
-        self.cursor = 0
-        self._owned: set[int] = set()
         self._over = False
 
     # ── the loop ──────────────────────────────────────────────────────────────────────
@@ -163,242 +117,6 @@ class Fold:
             self.fault(frame, error.fault)
         except ExpressionFailed as error:
             self.fault(frame, expression_fault(str(error)).fault)
-
-    def schedule(self, frame: TaskFrame) -> None:
-        """Let a frame go on in this fold."""
-        self.agenda.appendleft(frame.id)
-
-    def own(self, frame: Any) -> Any:
-        """Return this fold's own copy of a frame, safe to change."""
-        if frame.id in self._owned:
-            return self.frames[frame.id]
-        mine = copy.copy(frame)
-        if isinstance(mine, TaskFrame) and mine.data is not None:
-            mine.data = copy.copy(mine.data)
-        self.frames[mine.id] = mine
-        self._owned.add(mine.id)
-        return mine
-
-    def _next_phase(self, frame: TaskFrame, phase: int) -> None:
-        frame.phase = phase
-        self.forget_answers(frame)
-
-    def forget_answers(self, frame: TaskFrame) -> None:
-        """Begin to ask anew: what the frame was told belongs to what is now done."""
-        if frame.answers:
-            frame.answers = []
-        self.cursor = 0
-
-    # ── commands ──────────────────────────────────────────────────────────────────────
-
-    def open(self, command: Callable[[int], Command], waiting: int) -> int:
-        """Open a command, whose answer goes to the frame `waiting` (0: to nobody)."""
-        id = self.state.next
-        self.state.next = id + 1
-        self.commands.append(command(id))
-        self.waits[id] = waiting
-        return id
-
-    def drop(self, command: int) -> None:
-        """Take back a command, if it is still open."""
-        if command and self.waits.pop(command, None) is not None:
-            self.commands.append(Drop(command))
-
-    def wake(self, frame: TaskFrame, at: float) -> int:
-        """Ask to be woken at a time."""
-        return self.open(lambda id: Wake(id, at), frame.id)
-
-    def note(
-        self, frame: TaskFrame, what: str, kind: str = "", data: Json = None, attempt: int | None = None
-    ) -> None:
-        """Say what happened to a task."""
-        if frame.id != ROOT:
-            self.commands.append(Note(frame.path, what, kind, attempt or frame.attempt, data))
-
-    # ── evaluation ────────────────────────────────────────────────────────────────────
-
-    def ask(self, frame: TaskFrame, command: Callable[[int], Command]) -> Json:
-        """Return what the phase was told about its next question, or ask it."""
-        position = self.cursor
-        self.cursor += 1
-        if position < len(frame.answers):
-            return frame.answers[position]
-        raise Needs(command)
-
-    def evaluate(
-        self, frame: TaskFrame, expression: Expression, value: Json, extra: Mapping[str, Json] | None = None
-    ) -> Json:
-        """Evaluate an expression for a task on `value`, with `extra` variables besides its own."""
-        variables = self._variables(frame, expression, extra)
-        if expression.inline:
-            return expression.evaluate(value, variables, self.now)
-        return self.ask(
-            frame, lambda id: EvaluateCommand(id, expression.text, value, dict(variables), self.now)
-        )
-
-    def fill(
-        self, frame: TaskFrame, compiled: Template, value: Json, extra: Mapping[str, Json] | None = None
-    ) -> Json:
-        """Evaluate all expressions of a template on `value`."""
-        if isinstance(compiled, Constant):
-            return compiled.value
-        if isinstance(compiled, Computed):
-            return self.evaluate(frame, compiled.expression, value, extra)
-        if isinstance(compiled, ObjectTemplate):
-            return {name: self.fill(frame, member, value, extra) for name, member in compiled.members}
-        if isinstance(compiled, ArrayTemplate):
-            return [self.fill(frame, item, value, extra) for item in compiled.items]
-        return self._join(frame, compiled, value, extra)
-
-    def _join(
-        self, frame: TaskFrame, compiled: TextTemplate, value: Json, extra: Mapping[str, Json] | None
-    ) -> str:
-        texts = []
-        for part in compiled.parts:
-            item = part if isinstance(part, str) else self.evaluate(frame, part, value, extra)
-            texts.append(item if isinstance(item, str) else msgspec.json.encode(item).decode())
-        return "".join(texts)
-
-    def test(
-        self,
-        frame: TaskFrame,
-        task: Task,
-        key: str,
-        condition: str | bool,
-        value: Json,
-        extra: Mapping[str, Json] | None = None,
-    ) -> bool:
-        """Evaluate a condition as jq does: only null and false do not hold."""
-        if isinstance(condition, bool):
-            return condition
-        result = self.fill(frame, task.formula(key, condition), value, extra)
-        return result is not None and result is not False
-
-    def _variables(
-        self, frame: TaskFrame, expression: Expression, extra: Mapping[str, Json] | None
-    ) -> dict[str, Json]:
-        names = expression.variables
-        if not names:
-            return {}
-        found: dict[str, Json] = {}
-        for name in names:
-            if extra is not None and name in extra:
-                found[name] = extra[name]
-            elif name in frame.scope:
-                found[name] = frame.scope[name]
-            else:
-                found[name] = self._argument(frame, name)
-        return found
-
-    def _argument(self, frame: TaskFrame, name: str) -> Json:
-        match name:
-            case "context":
-                return self.context(frame)
-            case "input" if frame.phase >= BODY:
-                return frame.input
-            case "output" if frame.phase >= LEAVE:
-                return frame.output
-            case "task" if frame.id != ROOT:
-                return self._describe_task(frame)
-            case "workflow":
-                return self._describe_workflow()
-            case "runtime":
-                return {"name": "Tenuto", "version": self.state.runtime, "metadata": {}}
-            case "authorization":
-                # The credential itself is never kept, so its parameter cannot be shown.
-                return {"scheme": frame.scheme, "parameter": "***"} if frame.scheme else None
-            case "__nonce__":
-                return self.state.nonce
-        raise expression_fault(
-            f"${name} is not available here. Known here: "
-            + ", ".join(f"${known}" for known in ("context", "workflow", "runtime", *sorted(frame.scope)))
-        )
-
-    def _describe_task(self, frame: TaskFrame) -> dict[str, Json]:
-        task = self.outline.task(frame.node)
-        return {
-            **task.definition,
-            "name": task.name,
-            "reference": frame.path,
-            "definition": task.definition,
-            "input": frame.raw,
-            "output": frame.output,
-            "startedAt": describe_time(frame.started),
-        }
-
-    def _describe_workflow(self) -> dict[str, Json]:
-        return {
-            "id": self.state.run,
-            "definition": self.outline.document,
-            "input": self.state.input,
-            "startedAt": describe_time(self.state.started),
-        }
-
-    def context(self, frame: TaskFrame | ListFrame) -> Json:
-        """Return `$context` as the frame sees it: its branch's own, or the run's."""
-        if not frame.context:
-            return self.state.context
-        holder = self.frames[frame.context]
-        assert isinstance(holder, ListFrame)
-        return holder.own_context
-
-    def set_context(self, frame: TaskFrame | ListFrame, context: Json) -> None:
-        """Replace `$context` where the frame sees it."""
-        if frame.context:
-            self.own(self.frames[frame.context]).own_context = context
-        else:
-            self.state.context = context
-
-    def check_schema(self, frame: TaskFrame, schema: dict[str, Json], value: Json, what: str) -> None:
-        """Validate a value against a schema of the document.
-
-        Raises:
-            Faulted: A validation fault that says where the value does not fit.
-        """
-        document = schema.get("document")
-        if document is None:
-            document = self.read(frame, schema["resource"], "json")
-        mistake = compile_schema(document).check(value)
-        if mistake:
-            raise validation_fault(f"{what} does not fit its schema: {mistake}")
-
-    def read(self, frame: TaskFrame, resource: Json, parse_as: str) -> Json:
-        """Return the content of an external resource, fetched once and then recorded."""
-        endpoint = resource["endpoint"] if isinstance(resource, dict) and "endpoint" in resource else resource
-        answer = self.ask(
-            frame,
-            lambda id: Perform(
-                id,
-                frame.path,
-                "resource.read",
-                {"endpoint": self.endpoint(endpoint), "parse": parse_as},
-                f"{frame.key}/resource/{self.cursor}",
-                frame.attempt,
-                nonce=self.state.nonce,
-            ),
-        )
-        return answer["content"]
-
-    def endpoint(self, value: Json) -> Json:
-        """Return an endpoint with its reusable authentication put in place of the reference."""
-        if isinstance(value, dict) and "authentication" in value:
-            return {**value, "authentication": self.authentication(value["authentication"])}
-        return value
-
-    def authentication(self, value: Json) -> Json:
-        """Resolve `use: name` to the policy of that name, and `basic: {use: secret}` to its secret."""
-        if not isinstance(value, dict):
-            return value
-        name = value.get("use")
-        if isinstance(name, str):
-            policies = self.outline.use.get("authentications") or {}
-            if name not in policies:
-                raise configuration_fault(f"use.authentications has no {name!r}")
-            return self.authentication(policies[name])
-        scheme, policy = next(iter(value.items()))
-        if isinstance(policy, dict) and isinstance(policy.get("use"), str):
-            return {scheme: f"\x01{self.state.nonce}:{policy['use']}\x01"}
-        return value
 
     # ── the life of a task ────────────────────────────────────────────────────────────
 
@@ -479,13 +197,13 @@ class Fold:
                 return
             if frame.extended and self.outline.extensions:
                 frame.extensions = self._matching_extensions(frame, task)
-        seconds = self._timeout_seconds(frame, task)
+        seconds = self.timeout_seconds(frame, task)
         self.note(frame, "started", task.kind)
         frame.announced = True
         if seconds is not None:
             frame.timeout = seconds
             frame.timer = self.wake(frame, self.now + seconds)
-        self._next_phase(frame, BEFORE if frame.extensions else INPUT)
+        self.next_phase(frame, BEFORE if frame.extensions else INPUT)
 
     def _matching_extensions(self, frame: TaskFrame, task: Task) -> list[int]:
         kinds = {"all", task.kind} | ({"composite"} if task.kind in ("do", "fork") else set())
@@ -500,27 +218,10 @@ class Fold:
             matching.append(index)
         return matching
 
-    def _timeout_seconds(self, frame: TaskFrame, task: Task) -> float | None:
-        timeout = task.timeout
-        if isinstance(timeout, str):
-            named = self.outline.use.get("timeouts") or {}
-            if timeout not in named:
-                raise configuration_fault(f"use.timeouts has no {timeout!r}")
-            timeout = named[timeout]
-        return None if timeout is None else self.seconds(frame, task, "timeout", timeout["after"], frame.raw)
-
-    def seconds(self, frame: TaskFrame, task: Task, key: str, duration: Json, value: Json) -> float:
-        """Return a duration of the document in seconds, its expressions evaluated."""
-        filled = self.fill(frame, task.template(key, duration), value)
-        try:
-            return duration_seconds(filled)
-        except ValueError as error:
-            raise configuration_fault(f"{key}: {error}") from None
-
     def _extend_before(self, frame: TaskFrame) -> None:
         """Run the next `before` list, or go on to the task itself when there is none left."""
         if not self._start_extension(frame, "before", frame.raw):
-            self._next_phase(frame, INPUT)
+            self.next_phase(frame, INPUT)
 
     def _start_extension(self, frame: TaskFrame, side: str, value: Json) -> bool:
         """Start the next list of extensions that apply to a task; say whether there was one."""
@@ -541,14 +242,14 @@ class Fold:
         if "from" in task.input:
             value = self.fill(frame, task.formula("input.from", task.input["from"]), value)
         frame.input = value
-        self._next_phase(frame, BODY)
+        self.next_phase(frame, BODY)
 
     def complete(self, frame: TaskFrame, output: Json, then: str | None = None) -> None:
         """The body has given its raw output; `then` overrides the task's own directive."""
         frame = self.own(frame)
         frame.output = output
         frame.then = then
-        self._next_phase(frame, LEAVE)
+        self.next_phase(frame, LEAVE)
         self.schedule(frame)
 
     def _leave(self, frame: TaskFrame, task: Task) -> None:
@@ -561,7 +262,7 @@ class Fold:
             self._export(frame, task, task.export, output)
         frame.output = output
         if frame.extensions:
-            self._next_phase(frame, AFTER)
+            self.next_phase(frame, AFTER)
             frame.extensions = [*reversed(frame.extensions)]
             frame.extensions_done = 0
         else:
@@ -664,9 +365,9 @@ class Fold:
         """Let every timeout that runs begin again now, for a run that took over a history."""
         for frame in list(self.frames.values()):
             if isinstance(frame, TaskFrame) and frame.timer:
-                frame = self.own(frame)
-                self.drop(frame.timer)
-                frame.timer = self.wake(frame, self.now + frame.timeout)
+                mine = self.own(frame)
+                self.drop(mine.timer)
+                mine.timer = self.wake(mine, self.now + mine.timeout)
 
     # ── faults and cancellation ───────────────────────────────────────────────────────
 
@@ -832,21 +533,3 @@ class Fold:
                     taken = True
         if not taken:
             self.state.inbox = [*self.state.inbox, event][-INBOX_LIMIT:]
-
-
-def describe_time(time: float) -> dict[str, Json]:
-    """Return a time as the standard's date-time descriptor."""
-    milliseconds = round(time * 1000)
-    return {
-        "iso8601": iso_time(time),
-        "epoch": {"seconds": milliseconds // 1000, "milliseconds": milliseconds},
-    }
-
-
-def iso_time(time: float) -> str:
-    """Return a time in ISO 8601, UTC, with milliseconds.
-
-    >>> iso_time(0.25)
-    '1970-01-01T00:00:00.250Z'
-    """
-    return datetime.fromtimestamp(time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

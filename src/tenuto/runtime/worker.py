@@ -697,7 +697,7 @@ class Worker:
 
     def _put_aside(self) -> None:
         """Let go of a tenth of the runs in memory, the oldest that only wait."""
-        snapshots = []
+        snapshots: list[Snapshot] = []
         for run, hot in list(self._hot.items()):
             if len(snapshots) >= HOT_RUNS // 10:
                 break

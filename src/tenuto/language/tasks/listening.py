@@ -34,15 +34,18 @@ class Listen(Kind):
             fold.note(frame, "waiting")
             fold.note(frame, "correlation-started")
         assert isinstance(data, ListenData)
+        foreach, node = task.definition.get("foreach"), task.node + "/foreach/do"
+        done = handle_items(fold, frame, task, data, foreach, node)
         while data.stage == "consume" and data.inbox and not data.closed:
             _look_at(fold, frame, task, data, data.inbox[0])
             data.inbox = data.inbox[1:]
             fold.forget_answers(frame)
+            done = handle_items(fold, frame, task, data, foreach, node)
         if data.closed and data.inbox:
             # What came after the last event that was wanted is for a later `listen`.
             fold.state.inbox = [*data.inbox, *fold.state.inbox]
             data.inbox = []
-        if handle_items(fold, frame, task, data, task.definition.get("foreach"), task.node + "/foreach/do"):
+        if done:
             fold.note(frame, "correlation-completed", data=data.expect or None)
             fold.complete(frame, data.outputs)
 

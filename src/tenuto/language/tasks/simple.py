@@ -5,7 +5,8 @@ from __future__ import annotations
 from tenuto.engine.model import Emit, Json
 from tenuto.engine.rules import derived_id
 from tenuto.errors import Fault, Faulted, configuration_fault
-from tenuto.language.fold import Fold, Kind, iso_time
+from tenuto.language.evaluating import iso_time
+from tenuto.language.fold import Fold, Kind
 from tenuto.language.program import Task
 from tenuto.language.state import TaskFrame, WaitData
 
@@ -31,7 +32,7 @@ class Set(Kind):
 
     def step(self, fold: Fold, frame: TaskFrame, task: Task) -> None:
         """Evaluate the data."""
-        fold.complete(frame, fold.fill(frame, task.formula("set", task.definition["set"]), frame.input))
+        fold.complete(frame, fold.fill(frame, task.template("set", task.definition["set"]), frame.input))
 
 
 class Switch(Kind):

@@ -27,12 +27,13 @@ class Subscribe(Kind):
         if data.deadline is None and "for" in consume:
             data.deadline = fold.now + fold.seconds(frame, task, "consume.for", consume["for"], frame.input)
             fold.forget_answers(frame)
+        foreach, node = subscription.get("foreach"), task.node + "/with/subscription/foreach/do"
+        done = handle_items(fold, frame, task, data, foreach, node)
         while data.stage == "consume" and data.inbox and not data.closed:
             self._look_at(fold, frame, task, data, data.inbox[0])
             data.inbox = data.inbox[1:]
             fold.forget_answers(frame)
-        foreach = subscription.get("foreach")
-        done = handle_items(fold, frame, task, data, foreach, task.node + "/with/subscription/foreach/do")
+            done = handle_items(fold, frame, task, data, foreach, node)
         if data.deadline is not None and fold.now >= data.deadline and data.handled == len(data.values):
             done = True
         if done:

@@ -1,0 +1,249 @@
+"""What expressions, templates and references of a document come to for one task.
+
+Whatever a pure fold cannot answer (an expression that may run long, a document elsewhere) is
+asked once through a command; the phase runs again when the answer is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+import msgspec
+
+from tenuto.engine.model import Command, Json, Perform
+from tenuto.engine.model import Evaluate as EvaluateCommand
+from tenuto.errors import configuration_fault, expression_fault, validation_fault
+from tenuto.language.duration import duration_seconds
+from tenuto.language.expressions import Expression
+from tenuto.language.program import (
+    ArrayTemplate,
+    Computed,
+    Constant,
+    ObjectTemplate,
+    Task,
+    Template,
+    TextTemplate,
+)
+from tenuto.language.schemas import compile_schema
+from tenuto.language.state import BODY, LEAVE, ROOT, TaskFrame
+from tenuto.language.working import Working
+
+
+class Needs(Exception):
+    """A phase asks something that a pure fold cannot answer; it runs again with the answer.
+
+    It never leaves the fold: the fold turns it into a command and the frame waits.
+    """
+
+    def __init__(self, command: Callable[[int], Command]) -> None:
+        super().__init__()
+        self.command = command
+
+
+class Evaluating(Working):
+    """A working copy that can evaluate."""
+
+    def ask(self, frame: TaskFrame, command: Callable[[int], Command]) -> Json:
+        """Return what the phase was told about its next question, or ask it."""
+        position = self.cursor
+        self.cursor += 1
+        if position < len(frame.answers):
+            return frame.answers[position]
+        raise Needs(command)
+
+    def evaluate(
+        self, frame: TaskFrame, expression: Expression, value: Json, extra: Mapping[str, Json] | None = None
+    ) -> Json:
+        """Evaluate an expression for a task on `value`, with `extra` variables besides its own."""
+        variables = self._variables(frame, expression, extra)
+        if expression.inline:
+            return expression.evaluate(value, variables, self.now)
+        return self.ask(
+            frame, lambda id: EvaluateCommand(id, expression.text, value, dict(variables), self.now)
+        )
+
+    def fill(
+        self, frame: TaskFrame, compiled: Template, value: Json, extra: Mapping[str, Json] | None = None
+    ) -> Json:
+        """Evaluate all expressions of a template on `value`."""
+        if isinstance(compiled, Constant):
+            return compiled.value
+        if isinstance(compiled, Computed):
+            return self.evaluate(frame, compiled.expression, value, extra)
+        if isinstance(compiled, ObjectTemplate):
+            return {name: self.fill(frame, member, value, extra) for name, member in compiled.members}
+        if isinstance(compiled, ArrayTemplate):
+            return [self.fill(frame, item, value, extra) for item in compiled.items]
+        return self._join(frame, compiled, value, extra)
+
+    def _join(
+        self, frame: TaskFrame, compiled: TextTemplate, value: Json, extra: Mapping[str, Json] | None
+    ) -> str:
+        texts = []
+        for part in compiled.parts:
+            item = part if isinstance(part, str) else self.evaluate(frame, part, value, extra)
+            texts.append(item if isinstance(item, str) else msgspec.json.encode(item).decode())
+        return "".join(texts)
+
+    def test(
+        self,
+        frame: TaskFrame,
+        task: Task,
+        key: str,
+        condition: str | bool,
+        value: Json,
+        extra: Mapping[str, Json] | None = None,
+    ) -> bool:
+        """Evaluate a condition as jq does: only null and false do not hold."""
+        if isinstance(condition, bool):
+            return condition
+        result = self.fill(frame, task.formula(key, condition), value, extra)
+        return result is not None and result is not False
+
+    def _variables(
+        self, frame: TaskFrame, expression: Expression, extra: Mapping[str, Json] | None
+    ) -> dict[str, Json]:
+        names = expression.variables
+        if not names:
+            return {}
+        found: dict[str, Json] = {}
+        for name in names:
+            if extra is not None and name in extra:
+                found[name] = extra[name]
+            elif name in frame.scope:
+                found[name] = frame.scope[name]
+            else:
+                found[name] = self._argument(frame, name)
+        return found
+
+    def _argument(self, frame: TaskFrame, name: str) -> Json:
+        match name:
+            case "context":
+                return self.context(frame)
+            case "input" if frame.phase >= BODY:
+                return frame.input
+            case "output" if frame.phase >= LEAVE:
+                return frame.output
+            case "task" if frame.id != ROOT:
+                return self._describe_task(frame)
+            case "workflow":
+                return self._describe_workflow()
+            case "runtime":
+                return {"name": "Tenuto", "version": self.state.runtime, "metadata": {}}
+            case "authorization":
+                # The credential itself is never kept, so its parameter cannot be shown.
+                return {"scheme": frame.scheme, "parameter": "***"} if frame.scheme else None
+            case "__nonce__":
+                return self.state.nonce
+        raise expression_fault(
+            f"${name} is not available here. Known here: "
+            + ", ".join(f"${known}" for known in ("context", "workflow", "runtime", *sorted(frame.scope)))
+        )
+
+    def _describe_task(self, frame: TaskFrame) -> dict[str, Json]:
+        task = self.outline.task(frame.node)
+        return {
+            **task.definition,
+            "name": task.name,
+            "reference": frame.path,
+            "definition": task.definition,
+            "input": frame.raw,
+            "output": frame.output,
+            "startedAt": describe_time(frame.started),
+        }
+
+    def _describe_workflow(self) -> dict[str, Json]:
+        return {
+            "id": self.state.run,
+            "definition": self.outline.document,
+            "input": self.state.input,
+            "startedAt": describe_time(self.state.started),
+        }
+
+    def check_schema(self, frame: TaskFrame, schema: dict[str, Json], value: Json, what: str) -> None:
+        """Validate a value against a schema of the document.
+
+        Raises:
+            Faulted: A validation fault that says where the value does not fit.
+        """
+        document = schema.get("document")
+        if document is None:
+            document = self.read(frame, schema["resource"], "json")
+        mistake = compile_schema(document).check(value)
+        if mistake:
+            raise validation_fault(f"{what} does not fit its schema: {mistake}")
+
+    def read(self, frame: TaskFrame, resource: Json, parse_as: str) -> Json:
+        """Return the content of an external resource, fetched once and then recorded."""
+        endpoint = resource["endpoint"] if isinstance(resource, dict) and "endpoint" in resource else resource
+        answer = self.ask(
+            frame,
+            lambda id: Perform(
+                id,
+                frame.path,
+                "resource.read",
+                {"endpoint": self.endpoint(endpoint), "parse": parse_as},
+                f"{frame.key}/resource/{self.cursor}",
+                frame.attempt,
+                nonce=self.state.nonce,
+            ),
+        )
+        return answer["content"]
+
+    def endpoint(self, value: Json) -> Json:
+        """Return an endpoint with its reusable authentication put in place of the reference."""
+        if isinstance(value, dict) and "authentication" in value:
+            return {**value, "authentication": self.authentication(value["authentication"])}
+        return value
+
+    def authentication(self, value: Json) -> Json:
+        """Resolve `use: name` to the policy of that name, and `basic: {use: secret}` to its secret."""
+        if not isinstance(value, dict):
+            return value
+        name = value.get("use")
+        if isinstance(name, str):
+            policies = self.outline.use.get("authentications") or {}
+            if name not in policies:
+                raise configuration_fault(f"use.authentications has no {name!r}")
+            return self.authentication(policies[name])
+        scheme, policy = next(iter(value.items()))
+        if isinstance(policy, dict) and isinstance(policy.get("use"), str):
+            return {scheme: f"\x01{self.state.nonce}:{policy['use']}\x01"}
+        return value
+
+    def timeout_seconds(self, frame: TaskFrame, task: Task) -> float | None:
+        """Return the task's timeout, None if it has none."""
+        timeout = task.timeout
+        if isinstance(timeout, str):
+            named = self.outline.use.get("timeouts") or {}
+            if timeout not in named:
+                raise configuration_fault(f"use.timeouts has no {timeout!r}")
+            timeout = named[timeout]
+        return None if timeout is None else self.seconds(frame, task, "timeout", timeout["after"], frame.raw)
+
+    def seconds(self, frame: TaskFrame, task: Task, key: str, duration: Json, value: Json) -> float:
+        """Return a duration of the document in seconds, its expressions evaluated."""
+        filled = self.fill(frame, task.template(key, duration), value)
+        try:
+            return duration_seconds(filled)
+        except ValueError as error:
+            raise configuration_fault(f"{key}: {error}") from None
+
+
+def describe_time(time: float) -> dict[str, Json]:
+    """Return a time as the standard's date-time descriptor."""
+    milliseconds = round(time * 1000)
+    return {
+        "iso8601": iso_time(time),
+        "epoch": {"seconds": milliseconds // 1000, "milliseconds": milliseconds},
+    }
+
+
+def iso_time(time: float) -> str:
+    """Return a time in ISO 8601, UTC, with milliseconds.
+
+    >>> iso_time(0.25)
+    '1970-01-01T00:00:00.250Z'
+    """
+    return datetime.fromtimestamp(time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
