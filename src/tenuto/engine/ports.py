@@ -100,6 +100,13 @@ class Journal(Protocol):
     def commit(self, batch: Batch, done: Callable[[], None]) -> None:
         """Hand over a batch. `done` is called only after the fsync of its transaction."""
 
+    @property
+    def pressure(self) -> bool:
+        """True while more is handed over and not yet durable than the store wants to hold."""
+
+    async def drained(self) -> None:
+        """Return when there is no pressure; raise `StorageFailed` if there will be no relief."""
+
     async def flush(self) -> None:
         """Return when everything handed over before is durable."""
 

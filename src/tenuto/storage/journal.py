@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import Any, TypeAlias
@@ -113,19 +113,26 @@ class DatabaseReader:
     def _load_many(self, numbers: Sequence[int]) -> dict[int, _Loaded]:
         fetch = self._reading.fetch
         loaded: dict[int, _Loaded] = {number: (None, []) for number in numbers}
-        for number, seq, state in fetch(self._queries["snapshots_of"], {"runs": _json_text(list(loaded))}):
+        rows = fetch(self._queries["snapshots_of"], {"runs": _json_text(list(loaded))})
+        for number, seq, state in _unpacked(rows):
             loaded[number] = (Snapshot(number, seq, state), [])
         # The entries are asked for after the very snapshots that were read: one that is replaced
         # between the two queries changes nothing.
         after = {number: snapshot.seq if snapshot else 0 for number, (snapshot, _) in loaded.items()}
-        for number, _, entry in fetch(self._queries["entries_of"], {"after": _json_text(after)}):
+        rows = fetch(self._queries["entries_of"], {"after": _json_text(after)})
+        for number, _, entry in sorted(_unpacked(rows), key=_place):
             loaded[number][1].append(entry)
         return loaded
 
     async def history(self, number: int, *, after: int = 0, limit: int = 1000) -> list[tuple[int, bytes]]:
         """Return (seq, entry) pairs past `after`, in order."""
-        rows = await self._fetch(self._queries["history"], run=number, after=after, limit=limit)
-        return [(seq, entry) for seq, entry in rows]
+        entries: list[tuple[int, bytes]] = await self._do(self._history, number, after, limit)
+        return entries
+
+    def _history(self, number: int, after: int, limit: int) -> list[tuple[int, bytes]]:
+        values = {"run": number, "after": after, "limit": limit}
+        rows = self._reading.fetch(self._queries["history"], values)
+        return [(seq, entry) for _, seq, entry in sorted(_unpacked(rows), key=_place)]
 
     async def document(self, digest: str) -> DocumentRow | None:
         """Return a document by digest."""
@@ -350,6 +357,18 @@ def _put_blob(data: bytes, blobs: list[Any]) -> bytes:
 
 def _json_text(value: Sequence[object] | Mapping[int, int]) -> str:
     return msgspec.json.encode(value).decode()
+
+
+def _unpacked(rows: Iterable[Row]) -> Iterator[tuple[int, int, bytes]]:
+    """Yield (run, seq, bytes) of rows that `journal.sql` packed."""
+    for (packed,) in rows:
+        for item in packed.split(","):
+            run, seq, data = item.split(" ")
+            yield int(run), int(seq), bytes.fromhex(data)
+
+
+def _place(entry: tuple[int, int, bytes]) -> tuple[int, int]:
+    return entry[:2]
 
 
 def _resolve(waiter: asyncio.Future[None]) -> None:

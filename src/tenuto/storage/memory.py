@@ -26,7 +26,10 @@ class MemoryJournal:
         self._snapshots: dict[int, Snapshot] = {}
         self._documents: dict[str, DocumentRow] = {}
 
-    pressure = False
+    @property
+    def pressure(self) -> bool:
+        """False: what is handed over is taken at once."""
+        return False
 
     async def drained(self) -> None:
         """Return at once: there is never pressure."""
