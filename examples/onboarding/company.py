@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from onboarding.servers.inventory import programs
+from onboarding.servers.inventory import MISSING, programs
 
 HERE: Final = Path(__file__).resolve().parent
 DOCUMENT: Final = HERE / "onboarding.yaml"
@@ -43,25 +43,25 @@ SYSTEMS: Final = (
     System(
         "directory (LDAP)",
         "directory",
-        ("ldap.example.com:389",),
+        ("ldap.example.org:389",),
         "directory.log.jsonl",
         "directory",
     ),
     System(
         "inventory (PostgreSQL)",
         "inventory",
-        ("inventory.example.com:5432",),
+        ("inventory.example.org:5432",),
         "inventory/requests.json",
         "inventory",
     ),
     System(
         "IT services (HTTP)",
         "it_services",
-        ("it.example.com:80", "login.example.com:80"),
+        ("it.example.org:80", "login.example.org:80"),
         "it_services.log.jsonl",
         "services",
     ),
-    System("mail (SMTP)", "mail", ("mail.example.com:25",), "mail.log.jsonl", "mail"),
+    System("mail (SMTP)", "mail", ("mail.example.org:25",), "mail.log.jsonl", "mail"),
 )
 
 
@@ -100,6 +100,8 @@ class Company:
 
         Raises SystemExit, with what the server said, if one does not start.
         """
+        if programs() is None:
+            raise SystemExit(MISSING)
         known = self.secrets()
         with ExitStack() as stack:
             started = []
@@ -111,7 +113,9 @@ class Company:
                 assert child.stdout
                 if child.stdout.readline().strip() != b"ready":
                     raise SystemExit(f"{system.title} did not start; see {self._output_of(system)}")
-            self.resolve = tuple(f"{name}=127.0.0.1:{port}" for system, port, _ in started for name in system.names)
+            self.resolve = tuple(
+                f"{name}=127.0.0.1:{port}" for system, port, _ in started for name in system.names
+            )
             yield
 
     def _output_of(self, system: System) -> Path:
@@ -140,8 +144,3 @@ class Company:
             child.wait(STOP_SECONDS)
             assert child.stdout
             child.stdout.close()
-
-
-def has_inventory_server() -> bool:
-    """Whether PostgreSQL's programs for this machine are installed."""
-    return programs() is not None

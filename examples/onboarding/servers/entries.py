@@ -12,7 +12,7 @@ from onboarding.servers.request_log import read_json, replace_json
 
 Attributes = dict[str, list[str]]
 
-BASE: Final = "dc=example,dc=com"
+BASE: Final = "dc=example,dc=org"
 
 FIRST_ENTRIES: Final[dict[str, Attributes]] = {
     BASE: {"objectClass": ["top", "dcObject", "organization"], "dc": ["example"], "o": ["Example Company"]},

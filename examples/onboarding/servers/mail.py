@@ -43,7 +43,7 @@ async def main(options: Options) -> None:
     outbox = Outbox(options)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
-        lambda: SMTP(outbox, hostname="mail.example.com", ident="Example Company", enable_SMTPUTF8=True),
+        lambda: SMTP(outbox, hostname="mail.example.org", ident="Example Company", enable_SMTPUTF8=True),
         "127.0.0.1",
         options.port,
     )

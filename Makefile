@@ -1,0 +1,48 @@
+# The project's verbs; `make` alone lists them.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run resume check test bench picture pins clean
+
+help: ## List the verbs
+	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r verb text; do \
+		printf '  make %-10s %s\n' "$$verb" "$$text"; done
+
+$(READY): requirements.txt requirements-dev.txt pyproject.toml scripts/setup.sh
+	@PYTHON=$(PYTHON) sh scripts/setup.sh
+
+setup: $(READY) ## Make .venv with pinned dependencies (the other verbs do this by themselves)
+
+run: $(READY) ## Onboard a new employee, on real protocols (FAIL=1: a step fails, all is undone)
+	@$(BIN)/python examples/onboarding/run.py $(if $(FAIL),--fail)
+
+resume: $(READY) ## Go on with a run that was killed
+	@$(BIN)/python examples/onboarding/run.py --resume
+
+check: $(READY) ## Format, lint and types
+	@$(BIN)/ruff format --check --quiet . || { echo 'run: $(BIN)/ruff format'; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@cd examples && ../$(BIN)/mypy --config-file ../pyproject.toml -p onboarding
+
+test: $(READY) ## Every test; brings the servers that they need
+	@$(BIN)/pytest
+
+bench: $(READY) ## Measure; figures with machine and commit
+	@for file in bench/*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+
+picture: $(READY) ## Make the README's picture anew from a real run
+	@$(BIN)/python scripts/picture.py docs/images/onboarding.svg
+
+pins: $(READY) ## Choose new versions of all dependencies
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --no-emit-index-url --generate-hashes --no-header \
+		--extra all --extra example --output-file requirements.txt pyproject.toml
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --no-emit-index-url --generate-hashes --no-header \
+		--group dev --constraint requirements.txt --output-file requirements-dev.txt
+
+clean: ## Remove what setup and runs made
+	@rm -rf .venv .tenuto
