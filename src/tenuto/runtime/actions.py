@@ -19,7 +19,7 @@ from tenuto.governance.secrets import redact, resolve
 from tenuto.plugin import Call, Network
 
 
-class Callable_(Protocol):
+class Invocable(Protocol):
     """A function of the catalog, as the gate uses it."""
 
     async def invoke(self, call: Call, arguments: dict[str, Json]) -> Json:
@@ -32,12 +32,8 @@ class Callable_(Protocol):
 class Functions(Protocol):
     """Where functions are found."""
 
-    def find(self, name: str) -> Callable_:
+    def find(self, name: str) -> Invocable:
         """Return a function by name and version; raises `NotFound`."""
-
-
-class Outcome(Protocol):
-    """What came of an action: an output, or a fault."""
 
 
 class Gate:

@@ -11,7 +11,7 @@ from tenuto.language.interpret import Interpreter
 from tenuto.language.load import load
 from tenuto.language.program import undoable_functions
 from tenuto.runtime.catalog import Catalog
-from tenuto.runtime.worker import Definition
+from tenuto.runtime.hot import Definition
 
 
 def builder(catalog: Catalog, folders: tuple[Path, ...] = ()) -> Callable[[DocumentRow], Definition]:

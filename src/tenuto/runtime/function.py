@@ -103,6 +103,10 @@ class Function:
         """Return the JSON Schema of the result."""
         return _schema(self._output)
 
+    def accepts(self, name: str) -> bool:
+        """Tell whether the function has an argument of that name."""
+        return name in self._names
+
     async def invoke(self, call: Call, arguments: dict[str, Json]) -> Json:
         """Call the function with plain JSON and return plain JSON.
 

@@ -14,13 +14,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final, Protocol
 
 import msgspec
 
-from tenuto.engine.advance import Program, Run, accepts, advance
+from tenuto.engine.advance import accepts, advance
 from tenuto.engine.model import (
     Answered,
     Arrived,
@@ -66,14 +64,14 @@ from tenuto.errors import (
 )
 from tenuto.events.lifecycle import lifecycle_events
 from tenuto.runtime.actions import Gate
+from tenuto.runtime.hot import Definition, Hot, Step, find_start
+from tenuto.runtime.jobs import Jobs
 from tenuto.runtime.listeners import Listeners
-from tenuto.runtime.snapshots import SnapshotPolicy, decode_run, encode_run
+from tenuto.runtime.snapshots import decode_run, encode_run
 from tenuto.runtime.timers import Timers
 
 # How many runs are kept in memory before those that only wait are put aside.
 HOT_RUNS: Final = 10_000
-# How many actions are under way at once; more wait their turn.
-ACTIONS_AT_ONCE: Final = 1_000
 RECOVERY_CHUNK: Final = 500
 
 
@@ -82,39 +80,6 @@ class Evaluator(Protocol):
 
     async def evaluate(self, expression: str, value: Json, variables: dict[str, Json], now: float) -> Json:
         """Return the first value; raises `TenutoError`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Definition:
-    """A document made ready to run, and what its runs have to know from the start."""
-
-    row: DocumentRow
-    program: Program
-    undo: dict[str, str]
-    folders: tuple[Path, ...] = ()
-
-
-@dataclass(slots=True, eq=False)
-class Hot:
-    """A run in memory. `active` holds the open commands that this process is working on."""
-
-    row: RunRow
-    definition: Definition
-    run: Run | None = None
-    seq: int = 0
-    active: dict[int, asyncio.Task[None] | None] = field(default_factory=dict)
-    snapshots: SnapshotPolicy = field(default_factory=SnapshotPolicy)
-    unwritten: int = 0
-
-
-@dataclass(slots=True)
-class Step:
-    """One entry on its way to the disk, with what is to be done once it is there."""
-
-    hot: Hot
-    seq: int
-    entry: Entry
-    commands: tuple[Command, ...]
 
 
 class Worker:
@@ -146,12 +111,9 @@ class Worker:
         self._encoder = msgspec.json.Encoder()
         self._decoder = msgspec.json.Decoder(Entry)
         self._watchers: list[Callable[[str, int, Entry], None]] = []
-        self._running = 0
-        self._queue: deque[tuple[Hot, Perform]] = deque()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._jobs = Jobs()
         self._uncommitted = 0
         self._settling: dict[str, list[asyncio.Future[None]]] = {}
-        self._detached: dict[str, set[asyncio.Task[None]]] = {}
         self._number: int | None = None
         self._failure: BaseException | None = None
 
@@ -166,7 +128,7 @@ class Worker:
             if there is not None:
                 return await self._same_start(there, definition, data)
         hot = await self._create(definition, run or self._chance.token(), data)
-        await self._durably(hot)
+        await self._flushed()
         return hot.row.id
 
     async def _same_start(self, row: RunRow, definition: DocumentRow, data: Json) -> str:
@@ -192,7 +154,7 @@ class Worker:
             status = hot.run.status if hot.run else "pending"
             raise Conflict(f"the run {run} is {status}: that does not go with what was asked")
         self._feed([(hot, event)])
-        await self._durably(hot)
+        await self._flushed()
 
     async def retry(self, run: str, task: str, *, replace: bool = False, data: Json = None) -> str:
         """Start a new run that shares another's history up to a task; see `Runner.retry`."""
@@ -206,7 +168,7 @@ class Worker:
         if definition is None:
             raise NotFound(f"the document of run {run} is not in the database")
         entries = [self._decoder.decode(entry) async for entry in self._entries(row.number)]
-        path, cut = _find_start(entries, task)
+        path, cut = find_start(entries, task)
         hot = await self._empty(definition, self._chance.token(), origin=run, origin_entries=cut)
         now = self._clock.now()
         events = [entry.event for entry in entries[:cut]]
@@ -216,7 +178,7 @@ class Worker:
             self._feed([(hot, turn), (hot, last)], created=hot.row)
         else:
             self._feed([(hot, event) for event in [*events[:-1], turn, last]], created=hot.row, quiet=cut - 1)
-        await self._durably(hot)
+        await self._flushed()
         for command in list(hot.run.open.values()) if hot.run else ():
             self._carry_out(hot, command)
         return hot.row.id
@@ -228,7 +190,7 @@ class Worker:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._settling.setdefault(run, []).append(future)
             await future
-        if detached := self._detached.get(run):
+        if detached := self._jobs.detached(run):
             await asyncio.wait(detached)
         self._check()
         await self._journal.flush()
@@ -262,11 +224,7 @@ class Worker:
     async def close(self) -> None:
         """Stop: actions under way are abandoned and start again when their runs are taken up."""
         self._timers.stop()
-        self._queue.clear()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._jobs.stop(), return_exceptions=True)
         if self._failure is None:
             await self._journal.flush()
         for run in list(self._settling):
@@ -276,9 +234,7 @@ class Worker:
         """The store has failed: nothing more is done, everybody who waits is told."""
         self._failure = error
         self._timers.stop()
-        self._queue.clear()
-        for task in self._tasks:
-            task.cancel()
+        self._jobs.stop()
         for run in list(self._settling):
             self._settle(run, self._failed())
 
@@ -405,7 +361,7 @@ class Worker:
         hot.active[command.id] = None
         match command:
             case Perform():
-                self._act(hot, command)
+                self._jobs.act(lambda: self._act(hot, command))
             case Evaluate():
                 self._spawn(hot, command.id, self._evaluate(hot, command))
             case Wake():
@@ -418,10 +374,7 @@ class Worker:
                 self._spawn(hot, command.id, self._start_child(hot, command, again))
 
     def _spawn(self, hot: Hot, command: int, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        hot.active[command] = task
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task = hot.active[command] = self._jobs.start(work)
         return task
 
     def _answer(self, hot: Hot, event: Answered | Failed) -> None:
@@ -434,36 +387,26 @@ class Worker:
     # ── actions ───────────────────────────────────────────────────────────────────────
 
     def _act(self, hot: Hot, command: Perform) -> None:
-        if self._running >= ACTIONS_AT_ONCE:
-            self._queue.append((hot, command))
+        """Begin an action, unless it was dropped or the run suspended while it waited its turn."""
+        run = hot.run
+        if run is None or command.id not in run.open or run.status == "suspended":
+            hot.active.pop(command.id, None)
+            self._jobs.acted()
             return
-        self._running += 1
         task = self._spawn(hot, command.id, self._perform(hot, command))
         if command.detached:
-            detached = self._detached.setdefault(hot.row.id, set())
-            detached.add(task)
-            task.add_done_callback(detached.discard)
+            self._jobs.detach(hot.row.id, task)
 
     async def _perform(self, hot: Hot, command: Perform) -> None:
         try:
             outcome = await self._gate.perform(hot.row.id, command, hot.definition.folders)
         finally:
-            self._running -= 1
-            if self._queue and self._failure is None:
-                self._next_action()
+            self._jobs.acted()
         now = self._clock.now()
         if isinstance(outcome, Fault):
             self._answer(hot, Failed(now, command.id, outcome))
         else:
             self._answer(hot, Answered(now, command.id, *outcome))
-
-    def _next_action(self) -> None:
-        while self._queue and self._running < ACTIONS_AT_ONCE:
-            hot, command = self._queue.popleft()
-            if hot.run is not None and command.id in hot.run.open and hot.run.status != "suspended":
-                self._act(hot, command)
-            else:
-                hot.active.pop(command.id, None)
 
     async def _evaluate(self, hot: Hot, command: Evaluate) -> None:
         try:
@@ -488,7 +431,7 @@ class Worker:
 
     def _retire(self, hot: Hot) -> None:
         """A run is over: let go of everything but actions that nothing waits for."""
-        detached = self._detached.get(hot.row.id, ())
+        detached = self._jobs.detached(hot.row.id)
         for command, task in list(hot.active.items()):
             self._timers.remove(hot.row.id, command)
             if task is not None and task not in detached:
@@ -517,9 +460,7 @@ class Worker:
             if loaded is not None:
                 then(loaded)
 
-        task = asyncio.create_task(load())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._jobs.start(load())
 
     def _spawn_or_emit(self, hot: Hot, command: Emit) -> None:
         runs = self._listeners.all(command.event["type"])
@@ -709,7 +650,7 @@ class Worker:
         if snapshots:
             self._journal.commit(Batch(snapshots=snapshots), lambda: None)
 
-    async def _durably(self, hot: Hot) -> None:
+    async def _flushed(self) -> None:
         await self._journal.flush()
         self._check()
 
@@ -721,7 +662,7 @@ class Worker:
             return hot is None
         if hot.run.status == "suspended":
             return not hot.unwritten and not any(hot.active.get(id) for id in hot.run.open)
-        return not (self._tasks or self._queue or self._uncommitted or len(self._timers))
+        return not (len(self._jobs) or self._uncommitted or len(self._timers))
 
     def _look_for_settled(self) -> None:
         # Not at once: the tasks that end right now are still on the list.
@@ -740,24 +681,3 @@ class Worker:
                 future.set_result(None)
             else:
                 future.set_exception(error)
-
-
-def _find_start(entries: Sequence[Entry], task: str) -> tuple[str, int]:
-    """Return a task's path and how many entries there are up to its last start.
-
-    The task is named by its path, or by its name if that is unique.
-    """
-    starts = {
-        note.task: position
-        for position, entry in enumerate(entries, 1)
-        for note in entry.notes
-        if note.what == "started"
-    }
-    if task in starts:
-        return task, starts[task]
-    named = [path for path in starts if path.rsplit("/", 1)[-1] == task]
-    if len(named) == 1:
-        return named[0], starts[named[0]]
-    if named:
-        raise Conflict(f"several tasks are called {task!r}", hint="name one by its path: " + ", ".join(named))
-    raise NotFound(f"no task {task!r} was started in that run", hint="started were: " + ", ".join(starts))

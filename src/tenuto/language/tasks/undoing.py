@@ -22,7 +22,7 @@ class Undo(Kind):
         """Take back the newest action that was not tried yet."""
         data = frame.data
         assert isinstance(data, UndoData)
-        scope = _scope(fold, frame)
+        scope = _scope(frame)
         if data.current or any(entry.path.startswith(scope) for entry in fold.state.in_flight.values()):
             return
         entries = [e for e in fold.state.undoable if e.path.startswith(scope)]
@@ -49,7 +49,7 @@ class Undo(Kind):
         """One action is taken back: forget it."""
         data = frame.data
         assert isinstance(data, UndoData)
-        scope = _scope(fold, frame)
+        scope = _scope(frame)
         entries = [e for e in fold.state.undoable if e.path.startswith(scope)]
         gone = entries[len(entries) - len(data.failures) - 1]
         fold.state.undoable = [e for e in fold.state.undoable if e is not gone]
@@ -74,7 +74,7 @@ class Undo(Kind):
         fold.complete(frame, {"undone": data.undone})
 
 
-def _scope(fold: Fold, frame: TaskFrame) -> Json:
+def _scope(frame: TaskFrame) -> str:
     """Return the path whose actions are meant: the `try` around a handler, or the whole run."""
     place, found, _ = frame.path.rpartition("/catch/do/")
     return place + "/try/" if found else "/"

@@ -1,0 +1,64 @@
+"""The work under way in this process: a bounded number of actions, and all other tasks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+# How many actions are under way at once; more wait their turn.
+ACTIONS_AT_ONCE: Final = 1_000
+
+
+class Jobs:
+    """Starts tasks, knows which are under way, and stops them all."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._queue: deque[Callable[[], object]] = deque()
+        self._acting = 0
+        self._detached: dict[str, set[asyncio.Task[None]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._tasks) + len(self._queue)
+
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start a task."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def act(self, begin: Callable[[], object]) -> None:
+        """Begin an action now, or when others have ended; each calls `acted` at its end."""
+        if self._acting >= ACTIONS_AT_ONCE:
+            self._queue.append(begin)
+        else:
+            self._acting += 1
+            begin()
+
+    def acted(self) -> None:
+        """An action has ended or was not needed any more: the next may begin."""
+        self._acting -= 1
+        if self._queue and self._acting < ACTIONS_AT_ONCE:
+            self._acting += 1
+            self._queue.popleft()()
+
+    def detach(self, run: str, task: asyncio.Task[None]) -> None:
+        """Let a task go on after the end of its run."""
+        detached = self._detached.setdefault(run, set())
+        detached.add(task)
+        task.add_done_callback(detached.discard)
+
+    def detached(self, run: str) -> set[asyncio.Task[None]]:
+        """Return the tasks that go on after the end of a run."""
+        return self._detached.get(run, set())
+
+    def stop(self) -> list[asyncio.Task[None]]:
+        """Cancel everything, and return what has to end."""
+        self._queue.clear()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        return tasks
