@@ -88,27 +88,8 @@ class DocumentRow(msgspec.Struct, frozen=True, kw_only=True):
     origin: str | None = None
 
 
-class Journal(Protocol):
-    """The durable store of runs, their journals and their documents.
-
-    `commit` returns at once; the store gathers what has been handed to it since the last
-    transaction, writes it in one transaction with fsync, and then calls every `done` of that
-    batch on the event loop's thread, in the order in which they came. If the store fails it
-    calls `failed` once (given when it was opened) and never calls a `done` again.
-    """
-
-    def commit(self, batch: Batch, done: Callable[[], None]) -> None:
-        """Hand over a batch. `done` is called only after the fsync of its transaction."""
-
-    @property
-    def pressure(self) -> bool:
-        """True while more is handed over and not yet durable than the store wants to hold."""
-
-    async def drained(self) -> None:
-        """Return when there is no pressure; raise `StorageFailed` if there will be no relief."""
-
-    async def flush(self) -> None:
-        """Return when everything handed over before is durable."""
+class History(Protocol):
+    """The reading half of `Journal`; a database that another process holds can be read too."""
 
     async def last_number(self) -> int:
         """Return the highest run number, 0 if there is none."""
@@ -138,14 +119,40 @@ class Journal(Protocol):
     async def history(self, number: int, *, after: int = 0, limit: int = 1000) -> list[tuple[int, bytes]]:
         """Return (seq, entry) pairs past `after`, in order."""
 
-    async def put_documents(self, documents: Sequence[DocumentRow]) -> None:
-        """Store documents durably; one that is there stays as it is."""
-
     async def document(self, digest: str) -> DocumentRow | None:
         """Return a document by digest."""
 
     async def find_document(self, namespace: str, name: str, version: str) -> DocumentRow | None:
         """Return the newest stored document of that name; version `latest` means the highest."""
+
+    async def close(self) -> None:
+        """Let go of the database."""
+
+
+class Journal(History, Protocol):
+    """The durable store of runs, their journals and their documents.
+
+    `commit` returns at once; the store gathers what has been handed to it since the last
+    transaction, writes it in one transaction with fsync, and then calls every `done` of that
+    batch on the event loop's thread, in the order in which they came. If the store fails it
+    calls `failed` once (given when it was opened) and never calls a `done` again.
+    """
+
+    def commit(self, batch: Batch, done: Callable[[], None]) -> None:
+        """Hand over a batch. `done` is called only after the fsync of its transaction."""
+
+    @property
+    def pressure(self) -> bool:
+        """True while more is handed over and not yet durable than the store wants to hold."""
+
+    async def drained(self) -> None:
+        """Return when there is no pressure; raise `StorageFailed` if there will be no relief."""
+
+    async def flush(self) -> None:
+        """Return when everything handed over before is durable."""
+
+    async def put_documents(self, documents: Sequence[DocumentRow]) -> None:
+        """Store documents durably; one that is there stays as it is."""
 
     async def close(self) -> None:
         """Make everything handed over durable, then let go of the database."""
