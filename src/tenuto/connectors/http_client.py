@@ -116,7 +116,7 @@ class Incoming:
         self._response = response
         self._limit_bytes = limit_bytes
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Give the body piece by piece, decompressed; raises when its limit is passed."""
         coding = self._response.headers.get("Content-Encoding", "").strip().lower()
         unpack = _unpacker(coding, self.uri)
