@@ -1,0 +1,1 @@
+"""The loops that drive runs, and what they use of the outside world."""
