@@ -338,7 +338,7 @@ class _Reader:
             )
 
     def _resolved(self, event: ScalarEvent) -> Json:
-        if not event.implicit[0]:
+        if not event.implicit[0] or event.tag == "!":
             return event.value
         try:
             return plain_value(event.value)
@@ -426,8 +426,16 @@ _SAYINGS: Final[tuple[tuple[str, str, str], ...]] = (
         "A quoted text begins here and is not closed before `---`.",
         "Close the quotes.",
     ),
-    ("expected ',' or ']'", "A list in `[ ]` is not closed, or a comma is missing.", "Add `,` or `]`."),
-    ("expected ',' or '}'", "A mapping in `{ }` is not closed, or a comma is missing.", "Add `,` or `}`."),
+    (
+        "expected ',' or ']'",
+        "A list in `[ ]` is not closed, or a comma is missing.",
+        "Add `,` or `]`; quote an expression inside `[ ]`.",
+    ),
+    (
+        "expected ',' or '}'",
+        "A mapping in `{ }` is not closed, or a comma is missing.",
+        "Add `,` or `}`; quote an expression inside `{ }`.",
+    ),
     ("block sequence entries are not allowed", "A list item (`- `) is not expected here.", _INDENTATION),
     (
         "unknown escape character",
