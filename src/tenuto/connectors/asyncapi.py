@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, Final
 
 from tenuto.connectors.arguments import object_of
@@ -41,6 +41,8 @@ PROTOCOLS: Final = (
     "ws",
 )
 POLL_SECONDS: Final = 30.0
+LULL_SECONDS: Final = 0.1
+MESSAGE_LIMIT: Final = 1000
 _LAST_IDS: Final = LastIds()
 
 
@@ -91,8 +93,8 @@ async def receive(
 ) -> list[dict[str, Any]]:
     """Ask once for messages and return those that came, each `{payload, headers, correlationId}`.
 
-    A stream is read until its first messages are complete; a server that has none within 30
-    seconds (limit `asyncapi_poll_seconds`) gives an empty list.
+    A stream is read until it pauses after its first messages (or 1,000 have come, limit
+    `asyncapi_poll_messages`); none within 30 seconds (limit `asyncapi_poll_seconds`) is an empty list.
 
     Args:
         document: The document, as `{endpoint}` or a URI; the endpoint may have its own authentication.
@@ -109,19 +111,20 @@ async def receive(
         headers.append(("Last-Event-ID", last))
     request = Request(method=target.method or "get", uri=target.url, headers=tuple(headers))
     found: list[dict[str, Any]] = []
-    try:
+    # After the limit, or a lull in a stream, what has come so far is the answer.
+    with suppress(TimeoutError):
         async with asyncio.timeout(POLL_SECONDS), open_as(call, request, authentication) as incoming:
             if incoming.status in (204, 304):
                 return []
             if not 200 <= incoming.status <= 299:
                 check_status(request.method, await incoming.read(), authentication)
             async with aclosing(batches(incoming)) as arriving:
-                async for batch in arriving:
-                    found += batch
-                    if found:
+                while len(found) < MESSAGE_LIMIT:
+                    async with asyncio.timeout(LULL_SECONDS if found else None):
+                        batch = await anext(arriving, None)
+                    if batch is None:
                         break
-    except TimeoutError:
-        return []
+                    found += batch
     for message in found:
         if "id" in message["headers"]:
             _LAST_IDS.put(place, str(message["headers"]["id"]))

@@ -140,11 +140,11 @@ class Reader2:
         url = str(server.get("url", ""))
         return url if "://" in url else f"{server.get('protocol')}://{url}"
 
-    def address_of(self, name: str, item: Mapping[str, Any]) -> str | None:  # noqa: ARG002
+    def address_of(self, name: str, item: Mapping[str, Any]) -> str | None:
         """Return what a channel adds to the server's URL."""
         return name
 
-    def message_of(self, item: Mapping[str, Any], definition: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: ARG002
+    def message_of(self, item: Mapping[str, Any], definition: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the description of an operation's (first) message."""
         message = follow(self.document, definition.get("message") or {})
         if isinstance(message, Mapping) and message.get("oneOf"):
@@ -192,7 +192,7 @@ class Reader3(Reader2):
         channel: str | None,
         operation: str | None,
         *,
-        sends: bool,  # noqa: ARG002
+        sends: bool,
     ) -> tuple[str, dict[str, Any], dict[str, Any]]:
         """Return a channel's name, the channel, and the operation on it."""
         channels = object_of(self.document, "channels", "document")
@@ -225,7 +225,7 @@ class Reader3(Reader2):
         """Return a server's URL, made of protocol, host and path."""
         return f"{server.get('protocol')}://{server.get('host', '')}{server.get('pathname') or ''}"
 
-    def address_of(self, name: str, item: Mapping[str, Any]) -> str | None:  # noqa: ARG002
+    def address_of(self, name: str, item: Mapping[str, Any]) -> str | None:
         """Return what a channel adds to the server's URL; None if it has no address."""
         address = item.get("address")
         return None if address is None else str(address)
