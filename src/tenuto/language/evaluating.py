@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from typing import Final
 
 import msgspec
 
@@ -28,6 +29,9 @@ from tenuto.language.program import (
 from tenuto.language.schemas import compile_schema
 from tenuto.language.state import BODY, LEAVE, ROOT, TaskFrame
 from tenuto.language.working import Working
+
+# The variable through which an expression learns how this run marks its references to secrets.
+NONCE: Final = "__nonce__"
 
 
 class Needs(Exception):
@@ -105,9 +109,7 @@ class Evaluating(Working):
         self, frame: TaskFrame, expression: Expression, extra: Mapping[str, Json] | None
     ) -> dict[str, Json]:
         names = expression.variables
-        if not names:
-            return {}
-        found: dict[str, Json] = {}
+        found: dict[str, Json] = {NONCE: self.state.nonce} if expression.secrets else {}
         for name in names:
             if extra is not None and name in extra:
                 found[name] = extra[name]
@@ -134,8 +136,6 @@ class Evaluating(Working):
             case "authorization":
                 # The credential itself is never kept, so its parameter cannot be shown.
                 return {"scheme": frame.scheme, "parameter": "***"} if frame.scheme else None
-            case "__nonce__":
-                return self.state.nonce
         raise expression_fault(
             f"${name} is not available here. Known here: "
             + ", ".join(f"${known}" for known in ("context", "workflow", "runtime", *sorted(frame.scope)))
