@@ -13,7 +13,8 @@ from tenuto.connectors.authentication import open_as
 from tenuto.connectors.content import JSON, encode_body
 from tenuto.connectors.documents import fetch_object
 from tenuto.connectors.http import check_status, exchange, header_pairs
-from tenuto.connectors.http_client import Request, header_of, place_of
+from tenuto.connectors.http_client import Request, header_of
+from tenuto.connectors.http_form import place_of
 from tenuto.connectors.messages import LastIds, batches, with_correlation
 from tenuto.plugin import Call, configuration_fault, function
 

@@ -13,7 +13,7 @@ from tenuto.connectors.arguments import object_of
 from tenuto.connectors.content import scalar_text
 from tenuto.connectors.documents import follow
 from tenuto.connectors.http import with_query
-from tenuto.connectors.http_client import place_of
+from tenuto.connectors.http_form import place_of
 from tenuto.plugin import configuration_fault
 
 _VARIABLE: Final = re.compile(r"\{([^{}]+)\}")

@@ -12,7 +12,8 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from tenuto.connectors.http_client import HttpClient, Incoming, Request, parse_uri
+from tenuto.connectors.http_client import HttpClient, Incoming, Request
+from tenuto.connectors.http_form import parse_uri
 from tenuto.plugin import Call, configuration_fault
 
 CHALLENGE_LIMIT: Final = 256

@@ -21,7 +21,8 @@ from tenuto.connectors.arguments import endpoint_of
 from tenuto.connectors.authentication import send_as
 from tenuto.connectors.content import charset, is_json, media_type
 from tenuto.connectors.http import check_status
-from tenuto.connectors.http_client import HttpClient, Request, Response, client_for, parse_uri, place_of
+from tenuto.connectors.http_client import HttpClient, Request, Response, client_for
+from tenuto.connectors.http_form import parse_uri, place_of
 from tenuto.plugin import Call, communication_fault, configuration_fault, validation_fault
 
 DOCUMENT_LIMIT_BYTES: Final = 4 * 1024 * 1024

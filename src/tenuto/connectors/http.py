@@ -22,7 +22,8 @@ from tenuto.connectors.content import (
     media_type,
     scalar_text,
 )
-from tenuto.connectors.http_client import Request, Response, header_of, place_of
+from tenuto.connectors.http_client import Request, Response, header_of
+from tenuto.connectors.http_form import place_of
 from tenuto.plugin import Call, communication_fault, configuration_fault, function
 
 VERSION = "1.0.0"

@@ -11,22 +11,20 @@ from __future__ import annotations
 import asyncio
 import io
 import ipaddress
-import re
 import socket
-import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Final
-from urllib.parse import quote, urlsplit
 from weakref import WeakKeyDictionary
 
 import aiohttp
-import idna
 import msgspec
 from aiohttp.abc import AbstractResolver, ResolveResult
 from multidict import CIMultiDict
 from yarl import URL
 
+from tenuto.connectors.compression import BROKEN, unpacker
+from tenuto.connectors.http_form import checked_headers, checked_method, parse_uri, place_of
 from tenuto.plugin import (
     Faulted,
     Network,
@@ -40,30 +38,10 @@ REQUEST_LIMIT_BYTES: Final = 4 * 1024 * 1024
 RESPONSE_LIMIT_BYTES: Final = 16 * 1024 * 1024
 TIMEOUT_SECONDS: Final = 60.0
 CONNECTION_LIMIT: Final = 512
-URI_LIMIT_CHARACTERS: Final = 8192
 DRAIN_LIMIT_BYTES: Final = 64 * 1024
 PIECE_LIMIT_BYTES: Final = 512 * 1024
 
 UNREACHABLE: Final = 503
-BROKEN: Final = 502
-
-_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_FORBIDDEN_IN_VALUE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_FORBIDDEN_IN_URI: Final = re.compile(r"[\x00-\x20\x7f\\]")
-_STRAY_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_URI_SAFE: Final = "%/:@!$&'()*+,;=-._~?"
-_FRAMING_HEADERS: Final = frozenset(
-    {
-        "connection",
-        "content-length",
-        "keep-alive",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,7 +97,7 @@ class Incoming:
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Give the body piece by piece, decompressed; raises when its limit is passed."""
         coding = self._response.headers.get("Content-Encoding", "").strip().lower()
-        unpack = _unpacker(coding, self.uri)
+        unpack = unpacker(coding, place_of(self.uri))
         size = 0
         async for chunk in self._response.content.iter_any():
             for piece in unpack.feed(chunk):
@@ -155,161 +133,6 @@ def _too_large(uri: str, limit_bytes: int) -> Faulted:
         f"the answer of {place_of(uri)} is larger than {limit_bytes} bytes (limit `http_response_bytes`)",
         BROKEN,
     )
-
-
-class _AsItIs:
-    """The decoder of a body that is not compressed."""
-
-    def feed(self, chunk: bytes) -> Iterable[bytes]:
-        """Return the chunk."""
-        return (chunk,)
-
-    def finish(self) -> None:
-        """Accept the end anywhere."""
-
-
-class _Inflate:
-    """Decompresses without ever holding more than one bounded piece, so that a bomb stays small."""
-
-    PIECE_BYTES: Final = 64 * 1024
-
-    def __init__(self, uri: str, *, may_be_bare: bool) -> None:
-        self._may_be_bare = may_be_bare
-        self._decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)
-        self._uri = uri
-        self._begun = False
-
-    def feed(self, chunk: bytes) -> Iterable[bytes]:
-        """Give what a received chunk unpacks to, in pieces of bounded size."""
-        data = chunk
-        while data:
-            if self._decoder.eof:
-                self._decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)
-            piece = self._inflate(data)
-            data = self._decoder.unconsumed_tail or self._decoder.unused_data
-            # A full piece may leave output waiting although all input is taken.
-            while piece:
-                yield piece
-                piece = b"" if data or self._decoder.eof else self._inflate(b"")
-
-    def finish(self) -> None:
-        """Raise if the compressed data broke off."""
-        if self._begun and not self._decoder.eof:
-            raise communication_fault(
-                f"the compressed answer of {place_of(self._uri)} broke off", BROKEN, transient=True
-            )
-
-    def _inflate(self, data: bytes) -> bytes:
-        self._begun = True
-        try:
-            piece = self._decoder.decompress(data, self.PIECE_BYTES)
-        except zlib.error as error:
-            if not self._may_be_bare:
-                raise communication_fault(
-                    f"the answer of {place_of(self._uri)} is not valid compressed data: {error}", BROKEN
-                ) from error
-            # `deflate` means zlib data, but some servers send the bare stream.
-            self._may_be_bare = False
-            self._decoder = zlib.decompressobj(-zlib.MAX_WBITS)
-            return self._inflate(data)
-        self._may_be_bare = False
-        return piece
-
-
-def _unpacker(coding: str, uri: str) -> _AsItIs | _Inflate:
-    match coding:
-        case "" | "identity":
-            return _AsItIs()
-        case "gzip" | "x-gzip" | "deflate":
-            return _Inflate(uri, may_be_bare=coding == "deflate")
-        case _:
-            raise communication_fault(
-                f"the answer of {place_of(uri)} has the unknown content encoding `{coding}`", BROKEN
-            )
-
-
-def place_of(uri: str) -> str:
-    """Return a URI without its query, which may hold credentials, for use in messages.
-
-    >>> place_of("https://api.example.com/pets?key=secret")
-    'https://api.example.com/pets'
-    """
-    return uri.partition("?")[0].partition("#")[0]
-
-
-def parse_uri(text: str) -> URL:
-    """Return an absolute http or https URI in the form that goes over the wire.
-
-    Characters that may not stand in a URI are percent-encoded, escapes stay as they are, and
-    the fragment is dropped. Raises a `configuration` fault that says what is wrong.
-    """
-    shown = text if len(text) <= 200 else text[:200] + "…"
-    if len(text) > URI_LIMIT_CHARACTERS:
-        raise configuration_fault(
-            f"the URI `{shown}` has {len(text)} characters; {URI_LIMIT_CHARACTERS} are allowed "
-            "(limit `uri_characters`)"
-        )
-    cleaned = text.strip(" ").replace(" ", "%20")
-    if _FORBIDDEN_IN_URI.search(cleaned):
-        raise configuration_fault(f"the URI {shown!r} holds a control character or a backslash")
-    try:
-        parts = urlsplit(cleaned)
-        port = parts.port
-    except ValueError as error:
-        raise configuration_fault(f"`{shown}` is not a URI: {error}") from error
-    if parts.scheme not in ("http", "https"):
-        raise configuration_fault(f"the URI `{shown}` must be absolute, with the scheme http or https")
-    if "@" in parts.netloc:
-        raise configuration_fault(
-            f"the URI of {parts.hostname} holds a user name or password: put them into `authentication`"
-        )
-    if not parts.hostname:
-        raise configuration_fault(f"the URI `{shown}` names no host")
-    return URL.build(
-        scheme=parts.scheme,
-        host=_ascii_host(parts.hostname, shown),
-        port=port if port is not None else (443 if parts.scheme == "https" else 80),
-        path=_escaped(parts.path) or "/",
-        query_string=_escaped(parts.query),
-        encoded=True,
-    )
-
-
-def _escaped(text: str) -> str:
-    return quote(_STRAY_PERCENT.sub("%25", text), safe=_URI_SAFE)
-
-
-def _ascii_host(host: str, shown: str) -> str:
-    if host.isascii():
-        if re.fullmatch(r"[a-z0-9._\-]+|[0-9a-f:.]+(%[a-z0-9]+)?", host):
-            return f"[{host}]" if ":" in host else host
-        raise configuration_fault(f"the URI `{shown}` names the host `{host}`, which no host can be called")
-    try:
-        return idna.encode(host, uts46=True).decode("ascii")
-    except idna.IDNAError as error:
-        raise configuration_fault(f"the URI `{shown}` names the host `{host}`: {error}") from error
-
-
-def checked_headers(headers: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    """Return the headers, or raise a `configuration` fault for one that may not be sent.
-
-    Refused are names that are no tokens, values with line breaks or other control characters,
-    and the headers that frame the message, which are ours to set.
-    """
-    checked = []
-    for name, value in headers:
-        if not _TOKEN.fullmatch(name):
-            raise configuration_fault(f"{name!r} is not a header name")
-        if name.lower() in _FRAMING_HEADERS:
-            raise configuration_fault(
-                f"the header `{name}` frames the message and cannot be set: leave it out"
-            )
-        if _FORBIDDEN_IN_VALUE.search(value):
-            raise configuration_fault(
-                f"the value of the header `{name}` holds a line break or control character"
-            )
-        checked.append((name, value.strip(" \t")))
-    return tuple(checked)
 
 
 class _Resolver(AbstractResolver):
@@ -374,7 +197,7 @@ class HttpClient:
         """Send a request and give the response while its body arrives; raises `Faulted` only."""
         url = parse_uri(request.uri)
         place = f"{request.method.upper()} {place_of(str(url))}"
-        method, headers = _checked_method(request.method), CIMultiDict(checked_headers(request.headers))
+        method, headers = checked_method(request.method), CIMultiDict(checked_headers(request.headers))
         if request.body is not None and len(request.body) > REQUEST_LIMIT_BYTES:
             raise validation_fault(
                 f"the body for {place} has {len(request.body)} bytes; {REQUEST_LIMIT_BYTES} are allowed "
@@ -385,7 +208,7 @@ class HttpClient:
         target, server_name = self._target(url, headers)
         try:
             async with (
-                asyncio.timeout(timeout_seconds),
+                asyncio.timeout(timeout_seconds) as deadline,
                 self._session.request(
                     method,
                     target,
@@ -398,6 +221,8 @@ class HttpClient:
             ):
                 yield Incoming(response, str(url), limit_bytes)
         except TimeoutError as error:
+            if not deadline.expired():  # the caller's own limit, not ours
+                raise
             late = timeout_fault(
                 f"{place} was not answered within {timeout_seconds:g} s (limit `http_seconds`)"
             )
@@ -439,12 +264,6 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _checked_method(method: str) -> str:
-    if not _TOKEN.fullmatch(method) or method.upper() in ("CONNECT", "TRACE"):
-        raise configuration_fault(f"{method!r} is not a method that can be sent, such as get or post")
-    return method.upper()
 
 
 def _network_fault(error: Exception, place: str, url: URL) -> Faulted:

@@ -10,9 +10,11 @@ from typing import Any, Final
 
 import msgspec
 
+from tenuto.connectors.compression import BROKEN
 from tenuto.connectors.content import charset, decode_body, is_json, media_type
 from tenuto.connectors.http import canonical, header_map
-from tenuto.connectors.http_client import BROKEN, Incoming, header_of, place_of
+from tenuto.connectors.http_client import Incoming, header_of
+from tenuto.connectors.http_form import place_of
 from tenuto.plugin import communication_fault
 
 LAST_ID_LIMIT: Final = 4096

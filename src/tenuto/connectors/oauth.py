@@ -18,7 +18,8 @@ import msgspec
 
 from tenuto.connectors.arguments import object_of, text_of, texts_of
 from tenuto.connectors.content import FORM, JSON, excerpt
-from tenuto.connectors.http_client import HttpClient, Incoming, Request, Response, place_of
+from tenuto.connectors.http_client import HttpClient, Incoming, Request, Response
+from tenuto.connectors.http_form import place_of
 from tenuto.plugin import Call, authentication_fault, communication_fault, configuration_fault
 
 TOKEN_LIMIT: Final = 1024

@@ -17,7 +17,8 @@ from tenuto.connectors.arguments import object_of
 from tenuto.connectors.content import FORM, JSON, encode_body, form_pairs, is_json, media_type, scalar_text
 from tenuto.connectors.documents import fetch_object, follow
 from tenuto.connectors.http import exchange
-from tenuto.connectors.http_client import Request, place_of
+from tenuto.connectors.http_client import Request
+from tenuto.connectors.http_form import place_of
 from tenuto.connectors.serialization import in_header, in_path, in_query, style_of
 from tenuto.plugin import Call, Faulted, configuration_fault, function, validation_fault
 

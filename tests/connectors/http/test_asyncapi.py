@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tenuto.connectors import asyncapi, http_client, messages
+from tenuto.connectors import asyncapi, messages
 from tenuto.errors import ERROR_BASE, Faulted
 from tenuto.plugin import Call
 
@@ -315,4 +315,4 @@ async def test_a_line_that_is_not_json_is_a_fault(server: Any, call: Call, docum
 
     fault = await fault_of(asyncapi.receive(call, document=document, operation="inbox"))
 
-    assert (http_client.BROKEN, ERROR_BASE + "communication") == (fault.status, fault.type)
+    assert (502, ERROR_BASE + "communication") == (fault.status, fault.type)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tenuto.connectors import http, http_client
+from tenuto.connectors import http, http_client, http_form
 from tenuto.connectors.content import FORM
 from tenuto.errors import ERROR_BASE, Faulted
 from tenuto.plugin import Call
@@ -401,7 +401,7 @@ async def test_a_uri_that_cannot_be_called_is_a_configuration_fault(call: Call, 
 )
 def test_a_uri_goes_out_in_one_form(text: str, expected: str) -> None:
     """What may not stand in a URI is encoded, what is encoded stays, the fragment falls away."""
-    assert expected == str(http_client.parse_uri(text))
+    assert expected == str(http_form.parse_uri(text))
 
 
 async def test_a_large_body_is_not_sent(server: Any, call: Call) -> None:
