@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -16,7 +17,9 @@ from tenuto.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from tenuto.engine.ports import Journal
+    from tenuto.language.references import Known
     from tenuto.operations.desk import Desk
+    from tenuto.runtime.network import SystemNetwork
 
 
 def main() -> NoReturn:
@@ -26,7 +29,7 @@ def main() -> NoReturn:
 
 def wired(settings: Settings) -> Wiring:
     """Return everything that the commands may ask for; nothing of it is loaded yet."""
-    return Wiring(settings=settings, work=opened, read=reading, connectors=connectors, knows=knows)
+    return Wiring(settings=settings, work=opened, read=reading, ask=asked, connectors=connectors, known=known)
 
 
 def load_command(name: str) -> click.Command:
@@ -41,25 +44,108 @@ def connectors() -> list[Any]:
     """Return all connectors that are installed."""
     from tenuto.runtime.catalog import Catalog
 
-    return Catalog.discover().connectors()
+    return list(Catalog.discover().connectors())
 
 
-def knows(function: str) -> bool:
-    """Tell whether a function of that name is installed; `ldap.search:1.0.0` or less of it."""
+def known() -> Known:
+    """Return what answers which functions are installed."""
+    from tenuto.language.program import UNDO
     from tenuto.runtime.catalog import Catalog
 
-    return Catalog.discover().knows(function)
+    class Installed:
+        """The catalog as documents are checked against it; a connector is loaded when it is named."""
+
+        def __init__(self) -> None:
+            self._catalog = Catalog.discover()
+
+        def function(self, name: str) -> bool:
+            return name.partition(":")[0] == UNDO or self._catalog.knows(name)
+
+        def functions(self) -> list[str]:
+            return [
+                f"{function.name}:{function.version}"
+                for connector in self._catalog.connectors()
+                for function in connector.functions
+            ]
+
+    return Installed()
 
 
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[Desk]:
     """Open the database for writing, with a worker that drives its runs."""
-    raise AssertionError
-    yield
+    from functools import partial
+    from pathlib import Path
+
+    from tenuto import __version__
+    from tenuto.operations.desk import Desk
+    from tenuto.operations.requests import answer
+    from tenuto.runtime.actions import Gate
+    from tenuto.runtime.catalog import Catalog
+    from tenuto.runtime.control import answering
+    from tenuto.runtime.definitions import builder
+    from tenuto.runtime.evaluation import ChildEvaluator
+    from tenuto.runtime.system import SystemChance, SystemClock
+    from tenuto.runtime.worker import Worker
+    from tenuto.storage.sqlite import open_journal
+
+    network = _network(settings)
+    catalog, clock = Catalog.discover(), SystemClock()
+    folders = (*(path if path.is_dir() else path.parent for path in settings.known), Path.cwd())
+    workers: list[Worker] = []
+
+    def failed(error: BaseException) -> None:
+        for worker in workers:
+            worker.fail(error)
+
+    command = " ".join(["tenuto", *sys.argv[1:2]])
+    journal = await open_journal(settings.database, failed=failed, command=command)
+    try:
+        evaluator = ChildEvaluator()
+        gate = Gate(catalog, network, settings.secrets)
+        worker = Worker(
+            journal, gate, evaluator, builder(catalog, folders), clock, SystemChance(), __version__
+        )
+        workers.append(worker)
+        desk = Desk(journal=journal, runner=worker, clock=clock)
+        try:
+            async with answering(settings.database, partial(answer, desk)):
+                yield desk
+        finally:
+            await worker.close()
+            await evaluator.close()
+    finally:
+        await journal.close()
+
+
+def _network(settings: Settings) -> SystemNetwork:
+    from tenuto.runtime.network import SystemNetwork, parse_resolve
+
+    mapping: dict[tuple[str, int], tuple[str, int]] = {}
+    for rules in settings.resolve:
+        mapping.update(parse_resolve(rules))
+    file, folder = settings.certificates_file, settings.certificates_folder
+    return SystemNetwork(
+        mapping,
+        trust_file=None if file is None else str(file),
+        trust_folder=None if folder is None else str(folder),
+    )
 
 
 @asynccontextmanager
 async def reading(settings: Settings) -> AsyncIterator[Journal]:
     """Open the database for reading, also while another process works on it."""
-    raise AssertionError
-    yield
+    from tenuto.storage.sqlite import open_reader
+
+    journal: Any = await open_reader(settings.database)
+    try:
+        yield journal
+    finally:
+        await journal.close()
+
+
+async def asked(settings: Settings, request: dict[str, Any]) -> dict[str, Any]:
+    """Ask the process that works on the database to do something."""
+    from tenuto.runtime.control import ask
+
+    return await ask(settings.database, request)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-SECRET_PREFIX: Final = "TENUTO_SECRET_"
+SECRET_PREFIX: Final = "TENUTO_SECRET_"  # noqa: S105  # the prefix of names, not a secret
 DEFAULT_DATABASE: Final = Path(".tenuto/tenuto.db")
 
 VARIABLES: Final[tuple[str, ...]] = (
@@ -68,7 +68,8 @@ class Settings:
     """How this process is to behave; options of a command replace single values.
 
     `resolve` says where calls for a host and port really go, as `HOST:PORT=ADDRESS:PORT` texts
-    with commas between them. `known` are files and folders with further documents. `dumb` is true if the terminal cannot move its cursor.
+    with commas between them; a later text wins. `known` are files and folders with further
+    documents. `dumb` is true if the terminal cannot move its cursor.
     """
 
     database: Path = DEFAULT_DATABASE

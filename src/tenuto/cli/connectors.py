@@ -38,7 +38,7 @@ def _complete(ctx: click.Context, _parameter: click.Parameter, incomplete: str) 
     help="Text for people, JSON or YAML for programs.",
 )
 @click.pass_obj
-def connectors(wiring: Wiring, name: str | None, format: str) -> None:
+def connectors(wiring: Wiring, /, name: str | None, format: str) -> None:
     """List the connectors that are installed, or all about the one called NAME.
 
     NAME may also be a function: `connectors ldap.add_entry`.

@@ -54,7 +54,7 @@ def init(folder: Path, force: bool) -> None:
     help="Text for people, or JSON for programs.",
 )
 @click.pass_obj
-def validate(wiring: Wiring, files: tuple[str, ...], format: str) -> int:
+def validate(wiring: Wiring, /, files: tuple[str, ...], format: str) -> int:
     """Check each FILE (`-`: standard input; a folder: every YAML and JSON file in it).
 
     Each mistake is told once, with its place and how to mend it. The exit status is 2 if there
@@ -71,7 +71,7 @@ def validate(wiring: Wiring, files: tuple[str, ...], format: str) -> int:
     names = [name for file in files for name in workflow_files(file)]
     if not names:
         raise InvalidInput("there is no YAML or JSON file in what you named")
-    results = [check(_shown(name), read(name), wiring.knows) for name in names]
+    results = [check(_shown(name), read(name), wiring.known()) for name in names]
     if format == "json":
         write([_report(result) for result in results], "json")
     else:
@@ -121,7 +121,7 @@ def _counted(number: int, noun: str) -> str:
 )
 @click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file.")
 @click.pass_obj
-def graph(wiring: Wiring, file: str, format: str | None, output: Path | None) -> None:
+def graph(wiring: Wiring, /, file: str, format: str | None, output: Path | None) -> None:
     """Draw the tasks of the workflow in FILE, and the ways between them.
 
     \b
@@ -129,7 +129,7 @@ def graph(wiring: Wiring, file: str, format: str | None, output: Path | None) ->
       tenuto graph hello.yaml -o hello.svg
       tenuto graph hello.yaml --format mermaid
     """
-    checked = check(_shown(file), read(file), wiring.knows)
+    checked = check(_shown(file), read(file), wiring.known())
     if checked.source is None or checked.errors:
         raise InvalidDocument(checked.file, checked.errors)
     if format is None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
 
 import click
 import msgspec
 import yaml
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 FORMATS: Final = ("pretty", "json", "yaml")
 
@@ -20,16 +22,17 @@ _TOKEN: Final = re.compile(
 _COLORS: Final = {"key": "blue", "text": "green", "word": "magenta", "number": "cyan"}
 
 
-def format_option(default: str = "pretty") -> Any:
-    """Return the `--output` option."""
+def format_option(default: str = "pretty") -> Callable[[_Command], _Command]:
+    """Return the `--output` option; a default that is none of the formats is one more choice."""
     return click.option(
         "--output",
         "-o",
         "format",
-        type=click.Choice(FORMATS),
+        type=click.Choice(FORMATS if default in FORMATS else [default, *FORMATS]),
         default=default,
         show_default=True,
-        help="How the result is written: indented JSON, one line of JSON, or YAML.",
+        help="How it is written: pretty (indented JSON), json (one line) or yaml"
+        + ("." if default in FORMATS else f"; {default} is for people."),
     )
 
 

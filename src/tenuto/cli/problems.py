@@ -7,11 +7,11 @@ from typing import Any, Final
 
 import click
 
-from tenuto.cli.output import cells
+from tenuto.cli.output import cells, printable
 from tenuto.errors import Problem
 
 _WIDTH: Final = 100
-_WORD: Final = re.compile(r"[^\s:,\[\]{}]+")
+_WORD: Final = re.compile(r"""(?:[^\s:,\[\]{}"']|:(?!\s|$))+""")
 
 
 def described(file: str, text: str | None, problem: Problem) -> str:
@@ -60,3 +60,14 @@ def _excerpt(text: str | None, problem: Problem, color: str) -> list[str]:
         click.style(f"{number} | ", dim=True) + line,
         click.style(f"{' ' * len(number)} | ", dim=True) + click.style(marker, fg=color),
     ]
+
+
+def fault_text(fault: dict[str, Any]) -> list[str]:
+    """Return a workflow error as lines for people."""
+    title = printable(str(fault.get("title") or fault.get("type", "").rstrip("/").rsplit("/", 1)[-1]))
+    lines = [click.style(f"{fault.get('status', '')} {title}".strip(), fg="red")]
+    if fault.get("detail"):
+        lines.append(f"  {printable(str(fault['detail']))}")
+    if fault.get("instance"):
+        lines.append(f"  in {printable(str(fault['instance']))}")
+    return lines

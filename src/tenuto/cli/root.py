@@ -17,8 +17,8 @@ import click
 from tenuto.cli.commands import COMMANDS
 from tenuto.cli.exits import INTERRUPTED, INVALID, OUT_OF_ORDER
 from tenuto.cli.wiring import Wiring
-from tenuto.errors import Invalid, InvalidDocument, NotFound, TenutoError
 from tenuto.errors import Conflict as ConflictError
+from tenuto.errors import Invalid, InvalidDocument, NotFound, TenutoError
 
 HELP: Final = """Run workflows, durably, from one command.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from tenuto.settings import Settings
 
 if TYPE_CHECKING:
     from tenuto.engine.ports import Journal
+    from tenuto.language.references import Known
     from tenuto.operations.desk import Desk
 
 
@@ -20,12 +21,14 @@ class Wiring:
 
     `work` opens the database for writing, with a worker that drives its runs; only one
     process can. `read` opens it for reading, also while another process works on it.
-    `connectors` lists what can be called, as `Catalog.connectors()` gives it; `knows` tells
-    whether a function of that name exists.
+    `ask` hands a request to the process that works on it (see `operations.requests`).
+    `connectors` lists what can be called, as `Catalog.connectors()` gives it; `known`
+    answers which functions exist.
     """
 
     settings: Settings
     work: Callable[[Settings], AbstractAsyncContextManager[Desk]]
     read: Callable[[Settings], AbstractAsyncContextManager[Journal]]
+    ask: Callable[[Settings, dict[str, Any]], Awaitable[dict[str, Any]]]
     connectors: Callable[[], Any]
-    knows: Callable[[str], bool]
+    known: Callable[[], Known]

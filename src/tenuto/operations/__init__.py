@@ -1,0 +1,1 @@
+"""What users do: one function for each verb, the same behind every door."""

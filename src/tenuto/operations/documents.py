@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import msgspec
 
+from tenuto.engine.model import Json
 from tenuto.engine.ports import DocumentRow
-from tenuto.errors import InvalidDocument, Problem
+from tenuto.errors import InvalidDocument, InvalidInput, Problem
 from tenuto.language.load import Source, digest, load
+from tenuto.language.references import Known
+from tenuto.language.schemas import compile_schema
 from tenuto.language.validate import validate
 
 
@@ -31,7 +32,7 @@ class Checked(msgspec.Struct, frozen=True):
         return tuple(problem for problem in self.problems if problem.severity != "error")
 
 
-def check(file: str, content: bytes, known: Callable[[str], bool] | None = None) -> Checked:
+def check(file: str, content: bytes, known: Known | None = None) -> Checked:
     """Return everything that is wrong with a document; `known` tells which functions exist."""
     try:
         source = load(content, file)
@@ -53,3 +54,28 @@ def definition(checked: Checked, origin: str | None = None) -> DocumentRow:
         source=checked.source.text,
         origin=origin,
     )
+
+
+def is_workflow(checked: Checked) -> bool:
+    """Tell whether a file seems to be meant as a workflow: it has `document` and `do`."""
+    data = None if checked.source is None else checked.source.data
+    return isinstance(data, dict) and "document" in data and "do" in data
+
+
+def check_input(checked: Checked, data: Json) -> None:
+    """Refuse input that does not fit the schema that a valid document holds for it.
+
+    Raises:
+        InvalidInput: It does not fit.
+    """
+    assert checked.source is not None
+    schema = ((checked.source.data.get("input") or {}).get("schema") or {}).get("document")
+    if schema is None:
+        return
+    complaint = compile_schema(schema).check(data)
+    if complaint is not None:
+        line, column = checked.source.position("/input/schema/document")
+        raise InvalidInput(
+            f"the input does not fit: {complaint}",
+            hint=f"its schema stands in {checked.file}:{line}:{column}",
+        )

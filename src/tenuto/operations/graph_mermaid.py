@@ -75,7 +75,7 @@ class _Writer:
             self.lines.append(f'{indent}{id}{opening}"{label}"{closing}' + self._class(node.kind))
             return id
         self.lines.append(f'{indent}subgraph {id} ["{label} ({node.kind})"]')
-        firsts = []
+        firsts: list[str] = []
         for lane in node.lanes:
             inner = indent + "    "
             if lane.style == "catch":

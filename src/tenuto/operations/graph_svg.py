@@ -6,7 +6,7 @@ import re
 from html import escape
 from typing import Final
 
-from tenuto.operations.graph import END, Graph, Lane, Node, Way
+from tenuto.operations.graph import END, Graph, Way
 from tenuto.operations.graph_layout import (
     LANE_GAP,
     LONGEST_DETAIL,
@@ -34,9 +34,9 @@ _TOP: Final = 58.0
 
 _STYLE: Final = """\
   .page { fill: #ffffff }
-  .title { fill: #111827; font: 600 15px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif }
-  .name { fill: #111827; font: 600 13px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif }
-  .small { fill: #4b5563; font: 11px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif }
+  .title { fill: #111827; font: 600 15px system-ui, -apple-system, "Segoe UI", sans-serif }
+  .name { fill: #111827; font: 600 13px system-ui, -apple-system, "Segoe UI", sans-serif }
+  .small { fill: #4b5563; font: 11px system-ui, -apple-system, "Segoe UI", sans-serif }
   .box { fill: #f9fafb; stroke: #9ca3af }
   .group { fill: #6b72800a; stroke: #9ca3af }
   .lane { fill: none; stroke: none }
@@ -47,8 +47,9 @@ _STYLE: Final = """\
   .tip, .dot { fill: #6b7280 }
   .ring { fill: none; stroke: #6b7280; stroke-width: 1.6 }
   .call { fill: #2563eb } .run { fill: #0f766e } .set { fill: #6b7280 } .emit, .listen { fill: #7c3aed }
-  .wait { fill: #b45309 } .raise { fill: #dc2626 } .switch { fill: #c2410c } .do, .for, .fork, .try { fill: #374151 }
-  .kind { font: 600 11px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif }
+  .wait { fill: #b45309 } .raise { fill: #dc2626 } .switch { fill: #c2410c }
+  .do, .for, .fork, .try { fill: #374151 }
+  .kind { font: 600 11px system-ui, -apple-system, "Segoe UI", sans-serif }
   @media (prefers-color-scheme: dark) {
     .page { fill: #0d1117 }
     .title, .name { fill: #f3f4f6 }
@@ -85,7 +86,8 @@ def svg(graph: Graph) -> str:
         f'<title id="title">{_escaped(f"Workflow {graph.title} ({graph.name})")}</title>\n'
         f"<style>\n{_STYLE}</style>\n"
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" '
-        'markerUnits="userSpaceOnUse" orient="auto"><path class="tip" d="M0 0 L8 4 L0 8 z"/></marker></defs>\n'
+        'markerUnits="userSpaceOnUse" orient="auto">'
+        '<path class="tip" d="M0 0 L8 4 L0 8 z"/></marker></defs>\n'
         f'<rect class="page" width="100%" height="100%" rx="8"/>\n' + "\n".join(pen.parts) + "\n</svg>\n"
     )
 
@@ -104,6 +106,11 @@ class _Pen:
         """Write one line."""
         where = f' text-anchor="{anchor}"' if anchor != "start" else ""
         self.add(f'<text class="{kind}" x="{_n(x)}" y="{_n(y)}"{where}>{_escaped(text)}</text>')
+
+    def rectangle(self, kind: str, x: float, y: float, width: float, height: float, corner: int) -> None:
+        """Draw a rectangle with rounded corners."""
+        size = f'width="{_n(width)}" height="{_n(height)}" rx="{corner}"'
+        self.add(f'<rect class="{kind}" x="{_n(x)}" y="{_n(y)}" {size}/>')
 
     def line(self, points: list[tuple[float, float]], way: Way | None = None, *, tip: bool = True) -> None:
         """Draw a way with rounded corners, and a tip at its end."""
@@ -189,12 +196,8 @@ class _Pen:
         shape = "group" if box.lanes else "box"
         full = " · ".join(filter(None, [f"{node.kind}: {node.name}", node.detail, node.condition]))
         self.add(f"<g><title>{_escaped(full)}</title>")
-        self.add(
-            f'<rect class="{shape}" x="{_n(x)}" y="{_n(y)}" width="{_n(box.width)}" height="{_n(box.height)}" rx="6"/>'
-        )
-        self.add(
-            f'<rect class="{node.kind}" x="{_n(x)}" y="{_n(y + 6)}" width="4" height="{_n(box.header - 10)}" rx="2"/>'
-        )
+        self.rectangle(shape, x, y, box.width, box.height, 6)
+        self.rectangle(node.kind, x, y + 6.0, 4.0, box.header - 10.0, 2)
         self.text(x + PAD, y + 20.0, node.name, "name")
         self.text(x + box.width - PAD, y + 20.0, node.kind, f"kind {node.kind}", "end")
         for number, line in enumerate(box_lines(node)):
@@ -215,9 +218,7 @@ class _Pen:
             )
             if kind == "catch":
                 height = lane.height + 2 * PAD - 4.0
-            self.add(
-                f'<rect class="{kind}" x="{_n(across)}" y="{_n(y)}" width="{_n(width)}" height="{_n(height)}" rx="5"/>'
-            )
+            self.rectangle(kind, across, y, width, height, 5)
             if kind == "catch" and number:
                 self.line([(across - LANE_GAP, y + 12.0), (across, y + 12.0)], _FAILED)
             self.lane(lane, across + PAD, y + 4.0)

@@ -1,0 +1,5 @@
+"""Lets `python -m tenuto` be the `tenuto` command."""
+
+from tenuto.app import main
+
+main()
