@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,6 +28,13 @@ BUSY_TIMEOUT_MS = 10_000
 CHECKPOINT_PAGES = 4000
 """Pages in the write-ahead log (16 MiB) after which a commit moves them into the database."""
 
+LOG_BYTES_MAX = 64 * 1024 * 1024
+"""Size of the write-ahead log at which readers are made to let go of it. Ordinarily it starts over
+by itself at `CHECKPOINT_PAGES`; readers that come and go without a pause can keep it from that."""
+
+READERS_WAIT_MS = 250
+"""How long commits wait for readers then; one that does not let go is waited for again later."""
+
 LOG_AHEAD_BYTES = 256 * 1024
 """Zeros put at the end of the write-ahead log when it is opened. An fsync that also has to record a
 new file size costs about twice as much, and a short-lived process would only ever see those.
@@ -47,6 +55,8 @@ _SETTINGS: Mapping[str, object] = {"journal_mode": "wal", "synchronous": 2, "ful
 """What must be read back: write-ahead log, FULL (fsync at each commit), and a flush of the disk's
 own cache where the system tells these apart."""
 
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 _HINTS: Mapping[int, str] = {
     sqlite3.SQLITE_FULL: "Free some disk space, then start again: everything acknowledged is there.",
     sqlite3.SQLITE_IOERR: "Look into the system log for disk errors before you start again.",
@@ -64,6 +74,8 @@ def explain(error: BaseException, path: Path) -> StorageFailed:
     if isinstance(error, StorageFailed):
         return error
     code = getattr(error, "sqlite_errorcode", None)
+    if isinstance(error, OSError) and error.errno in _NO_SPACE:
+        code = sqlite3.SQLITE_FULL
     hint = None if code is None else _HINTS.get(code & 0xFF)
     return StorageFailed(f"{path}: {error or type(error).__name__}", hint=hint)
 
@@ -129,6 +141,8 @@ class SqliteWriter:
     def __init__(self, path: Path) -> None:
         """Open the file with checked settings and bring its schema up to date."""
         self._path = path
+        self._log_path = f"{path}-wal"
+        self._log_limit = LOG_BYTES_MAX
         self._connection = _connect(path, "rw")
         try:
             self._prepare()
@@ -152,6 +166,8 @@ class SqliteWriter:
     def write(self, steps: Sequence[Step]) -> None:
         """Carry out all steps in one transaction with fsync, or none of them."""
         execute = self._connection.execute
+        if os.stat(self._log_path).st_size > self._log_limit:
+            self._shorten_log()
         try:
             execute("BEGIN IMMEDIATE")
             for query, values in steps:
@@ -166,6 +182,13 @@ class SqliteWriter:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.rollback()
             raise
+
+    def _shorten_log(self) -> None:
+        execute = self._connection.execute
+        execute(f"PRAGMA busy_timeout = {READERS_WAIT_MS}").fetchone()
+        execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}").fetchone()
+        self._log_limit = os.stat(self._log_path).st_size + LOG_BYTES_MAX
 
     def explain(self, error: BaseException) -> StorageFailed:
         """Return the error to raise for one of SQLite's."""
@@ -252,6 +275,10 @@ def _extend_log(path: Path) -> None:
     try:
         os.write(descriptor, bytes(LOG_AHEAD_BYTES))
         os.fdatasync(descriptor)
+    except OSError as error:
+        # The room is for speed only; what may still fit must not be refused for its sake.
+        if error.errno not in _NO_SPACE:
+            raise
     finally:
         os.close(descriptor)
 

@@ -1,0 +1,212 @@
+"""What holds when the process is killed, the disk is full, or somebody else writes."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tenuto.engine.ports import Append, Batch, RunRow
+from tenuto.errors import StorageFailed
+from tenuto.storage.sqlite import open_journal, open_reader
+
+CHILD = Path(__file__).with_name("child.py")
+DISK_BYTES = 2 * 1024 * 1024
+
+
+@contextmanager
+def child(*arguments: object) -> Iterator[subprocess.Popen[str]]:
+    """A process of `child.py`, killed at the end."""
+    command = [sys.executable, CHILD, *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def integrity(path: Path) -> str:
+    """SQLite's own word on a file."""
+    connection = sqlite3.connect(path)
+    try:
+        return str(connection.execute("PRAGMA integrity_check").fetchone()[0])
+    finally:
+        connection.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lines", [1, 40, 700, 3000])
+async def test_what_was_acknowledged_survives_a_kill(tmp_path: Path, lines: int) -> None:
+    """Every printed acknowledgement is there, without gaps; rows and entries agree."""
+    path = tmp_path / "journal.db"
+    with child("stream", path) as process:
+        assert process.stdout is not None
+        heard = [process.stdout.readline() for _ in range(lines)]
+        process.kill()
+        heard += process.stdout.readlines()
+    acknowledged: dict[int, int] = {}
+    for line in heard:
+        if line.endswith("\n"):
+            number, seq = map(int, line.split())
+            acknowledged[number] = seq
+    journal = await open_journal(path, failed=lambda error: None)
+    loaded = await journal.load_many(range(1, 21))
+    rows = {row.number: row for row in await journal.runs()}
+    await journal.close()
+
+    for number, seq in acknowledged.items():
+        entries = loaded[number][1]
+        assert len(entries) in (seq, seq + 1)
+        assert entries == [b"%d.%d" % (number, place) * 20 for place in range(1, len(entries) + 1)]
+        assert rows[number].updated == len(entries)
+    assert integrity(path) == "ok"
+
+
+@pytest.mark.slow
+async def test_a_killed_process_leaves_a_database_that_reads(tmp_path: Path) -> None:
+    """A reader comes to terms with the log of a process that is gone, without the lock."""
+    path = tmp_path / "journal.db"
+    with child("stream", path) as process:
+        assert process.stdout is not None
+        number, seq = map(int, process.stdout.readline().split())
+    reader = await open_reader(path)
+    _, entries = await reader.load(number)
+    await reader.close()
+
+    assert len(entries) >= seq
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[tuple[Path, int, Callable[[], object]]]:
+    """A place for a database that cannot grow, the limit for `child.py` to set itself, and the cure.
+
+    Where mounting is allowed it is a file system that really runs full; elsewhere a limit on the
+    size of the child's files.
+    """
+    mount = folder / "disk"
+    mount.mkdir()
+    tmpfs = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", mount]
+    if (
+        shutil.which("mount") is None
+        or subprocess.run(tmpfs, check=False, stderr=subprocess.DEVNULL).returncode
+    ):
+        yield folder / "journal.db", DISK_BYTES, lambda: None
+        return
+    larger = ["mount", "-o", f"remount,size={8 * DISK_BYTES}", mount]
+    try:
+        yield mount / "journal.db", 0, partial(subprocess.run, larger, check=True)
+    finally:
+        subprocess.run(["umount", mount], check=True)
+
+
+def filled(path: Path, limit: int) -> tuple[int, list[str]]:
+    """Let a process write until it cannot: the last seq acknowledged, and the rest of what it said."""
+    with child("fill", path, limit) as process:
+        assert process.stdout is not None
+        heard = process.stdout.read().splitlines()
+    acknowledged = [line for line in heard if line.startswith("ack ")]
+    return int(acknowledged[-1].split()[1]), heard[len(acknowledged) :]
+
+
+@pytest.mark.slow
+async def test_a_full_disk_fails_closed(tmp_path: Path) -> None:
+    """One clear failure, no acknowledgement after it; with room again everything acknowledged is there."""
+    with small_disk(tmp_path) as (path, limit, make_room):
+        last, said = filled(path, limit)
+        make_room()
+        journal = await open_journal(path, failed=lambda error: None)
+        _, entries = await journal.load(1)
+        await journal.flush()
+        await journal.close()
+        sound = integrity(path)
+
+    assert len(entries) in (last, last + 1)
+    assert [line.split()[:2] for line in said] == [["failed", "StorageFailed"], ["late", "0"]]
+    assert str(path) in said[0]
+    assert sound == "ok"
+
+
+@pytest.mark.slow
+async def test_a_limit_on_file_size_fails_closed(tmp_path: Path) -> None:
+    """The disk's error reaches the caller with the file's name, whatever its kind."""
+    path = tmp_path / "journal.db"
+    last, said = filled(path, DISK_BYTES)
+    reader = await open_reader(path)
+    _, entries = await reader.load(1)
+    await reader.close()
+
+    assert len(entries) in (last, last + 1)
+    assert said[0].startswith(f"failed StorageFailed {path}: ")
+    assert said[1:] == ["late 0"]
+
+
+async def test_a_foreign_writer_on_the_same_entry_ends_the_store(tmp_path: Path) -> None:
+    """An entry that somebody slipped in is found at the next append, and kept."""
+    path = tmp_path / "journal.db"
+    failures: list[BaseException] = []
+    failed = asyncio.Event()
+
+    def fail(error: BaseException) -> None:
+        failures.append(error)
+        failed.set()
+
+    journal = await open_journal(path, failed=fail)
+    foreign = sqlite3.connect(path)
+    foreign.execute("INSERT INTO journal (run, seq, entry) VALUES (1, 1, x'00')")
+    foreign.commit()
+    foreign.close()
+    called: list[int] = []
+    journal.commit(Batch([Append(2, 1, b"b"), Append(1, 1, b"a")]), lambda: called.append(1))
+    await failed.wait()
+    loaded = await journal.load_many([1, 2])
+    await journal.close()
+
+    assert called == []
+    assert loaded == {1: (None, [b"\x00"]), 2: (None, [])}
+    (failure,) = failures
+    assert isinstance(failure, StorageFailed)
+    assert "UNIQUE" in failure.message
+    assert failure.hint is not None
+
+
+async def test_those_who_wait_hear_of_the_failure(tmp_path: Path) -> None:
+    """A flush behind the batch that fails raises, it does not hang; so does storing documents."""
+    journal = await open_journal(tmp_path / "journal.db", failed=lambda error: None)
+    journal.commit(Batch([Append(1, 1, b"a"), Append(1, 1, b"a")]), lambda: None)
+    waiting = [asyncio.ensure_future(journal.flush()), asyncio.ensure_future(journal.put_documents([]))]
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    await journal.close()
+
+    assert [type(result) for result in results] == [StorageFailed, StorageFailed]
+
+
+async def test_a_value_that_cannot_be_stored_ends_the_store(tmp_path: Path) -> None:
+    """An error that is not the database's fails closed as well."""
+    failures: list[BaseException] = []
+    journal = await open_journal(tmp_path / "journal.db", failed=failures.append)
+    number = 1 << 70
+    row = RunRow(
+        number=number,
+        id="r",
+        definition="d",
+        namespace="n",
+        name="n",
+        version="1",
+        status="s",
+        started=0,
+        updated=0,
+    )
+    journal.commit(Batch(created=[row]), lambda: None)
+    with pytest.raises(StorageFailed):
+        await journal.flush()
+    await journal.close()
+
+    assert [type(failure) for failure in failures] == [StorageFailed]
