@@ -175,7 +175,10 @@ class DigestCredential:
         challenge = choose(headers)
         if challenge is None:
             return None
-        return self._answered(request, challenge, 0)
+        known = self._known.get(self._key(request))
+        # A server that gives the same nonce again still expects its uses to be counted on.
+        used = known[1] if known and known[0].nonce == challenge.nonce else 0
+        return self._answered(request, challenge, used)
 
     def _answered(self, request: Request, challenge: Challenge, used: int) -> Request:
         key = self._key(request)
