@@ -12,7 +12,11 @@ from tenuto.language.grammar.walk import At, Expression, Noted, Walk, listed, me
 from tenuto.language.schemas import InvalidSchema, compile_schema
 
 SUPPORTED_DSL: Final = re.compile(r"1\.0\.[0-9]+(?:[-+].*)?")
-LANGUAGES: Final = ("js", "javascript", "python")
+# What every expression may use, and what loops and `catch` bind unless they say otherwise.
+VARIABLES: Final = frozenset(
+    ("context", "input", "output", "secrets", "secret", "authorization", "task", "workflow", "runtime")
+) | frozenset(("item", "index", "error"))
+LANGUAGES: Final = ("js", "python")
 
 _CATALOGED: Final = re.compile(r"([^:@\s]+):([^:@\s]+)@([^:@\s]+)")
 _URL: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://\S+")
@@ -45,9 +49,10 @@ def check_references(walk: Walk, known: Known | None) -> None:
     for noted in walk.noted:
         walk.anchor = noted.anchor
         _check_noted(walk, noted, defined, known)
+    secrets = names_in(defined, "secrets")
     for expression in walk.expressions:
         walk.anchor = expression.anchor
-        _check_expression(walk, expression)
+        _check_expression(walk, expression, secrets)
 
 
 def names_in(defined: dict[str, Json], section: str) -> list[str]:
@@ -139,17 +144,24 @@ def _check_cataloged(
 # ── expressions and schemas ──────────────────────────────────────────────────────────────
 
 
-def _check_expression(walk: Walk, expression: Expression) -> None:
+def _check_expression(walk: Walk, expression: Expression, secrets: list[str]) -> None:
     try:
-        parse(expression.inner)
+        parsed = parse(expression.text)
     except ExpressionSyntax as error:
-        offset = error.offset + (len(expression.text) - len(expression.text.lstrip()))
-        if expression.inner is not expression.text:
-            offset = error.offset + expression.text.index("${") + 2
-        position = _inside(walk, expression, offset)
+        position = _inside(walk, expression, error.offset)
         message = f"The expression cannot be read: {error.message.rstrip('.')}."
-        hint = (error.hint or "").rstrip(".")
+        hint = (error.hint or "").rstrip(".").capitalize()
         walk.report("bad-expression", position, expression.at, message, f"{hint}." if hint else "")
+        return
+    for name in sorted(parsed.variables - walk.variables - VARIABLES):
+        position = _inside(walk, expression, max(0, expression.text.find(f"${name}")))
+        hint = meant(name, sorted(VARIABLES | walk.variables))
+        walk.report("unknown-variable", position, expression.at, f"There is no variable `${name}`.", hint)
+    for name in sorted({path[0] for path in parsed.secrets if path} - set(secrets)):
+        position = _inside(walk, expression, max(0, expression.text.find("$secret")))
+        message = f"The secret `{name}` is not declared under `use.secrets`."
+        hint = meant(name, secrets) or "Declare it there."
+        walk.report("undeclared-secret", position, expression.at, message, hint, severity="warning")
 
 
 def _inside(walk: Walk, expression: Expression, offset: int) -> tuple[int, int]:

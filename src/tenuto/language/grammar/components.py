@@ -201,11 +201,19 @@ EVENTS: Final = Fields(
 TASK_WORDS: Final = (
     "call", "do", "emit", "for", "fork", "listen", "raise", "run", "set", "switch", "try", "wait",
 )  # fmt: skip
-TASKS: Final = Named(what="task", values=AnyTask(), words=frozenset(TASK_WORDS), tasks="sequence")
+TASKS: Final = Named(
+    what="task", anchor="task", values=AnyTask(), words=frozenset(TASK_WORDS), tasks="sequence"
+)
 ITERATOR: Final = Fields(
     title="`foreach`",
     anchor="listen",
-    shapes={"item": Word(VARIABLE), "at": Word(VARIABLE), "do": TASKS, "output": OUTPUT, "export": EXPORT},
+    shapes={
+        "item": Word(VARIABLE, binds=True),
+        "at": Word(VARIABLE, binds=True),
+        "do": TASKS,
+        "output": OUTPUT,
+        "export": EXPORT,
+    },
 )
 
 BASE: Final[dict[str, Shape]] = {

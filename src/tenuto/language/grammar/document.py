@@ -140,7 +140,7 @@ _CATCH: Final = Fields(
     anchor="try",
     shapes={
         "errors": Fields(title="`errors`", anchor="try", shapes={"with": ERROR_FILTER}, open=True),
-        "as": Word(VARIABLE),
+        "as": Word(VARIABLE, binds=True),
         "when": FORMULA,
         "exceptWhen": FORMULA,
         "retry": Kind(
@@ -154,13 +154,13 @@ _FOR: Final = Fields(
     title="`for`",
     anchor="for",
     shapes={
-        "each": Word(VARIABLE),
+        "each": Word(VARIABLE, binds=True),
         "in": Kind(
             expected="an expression, or a list of mappings",
             text=FORMULA,
             items=Items(Map()),
         ),
-        "at": Word(VARIABLE),
+        "at": Word(VARIABLE, binds=True),
     },
     required=("in",),
 )
@@ -239,7 +239,11 @@ KINDS: Final[dict[str, Fields]] = {
     ),
     "switch": task_shape(
         "switch",
-        {"switch": Named(what="case", values=_CASE, words=frozenset(("when", "then")), at_least=1)},
+        {
+            "switch": Named(
+                what="case", anchor="switch", values=_CASE, words=frozenset(("when", "then")), at_least=1
+            )
+        },
     ),
     "try": task_shape("try", {"try": TASKS, "catch": _CATCH}, "try", "catch"),
     "wait": task_shape("wait", {"wait": Duration("warning")}),
@@ -268,6 +272,8 @@ class Task(msgspec.Struct, frozen=True):
             walk.error("several-kinds", (*at, kinds[1]), message, hint, key=True)
             value = {name: part for name, part in value.items() if name == kinds[0] or name not in kinds}
         kind = kinds[0] if kinds else self._guessed(value)
+        if kind == "do" and "while" in value:
+            kind = "for"
         if kind is None:
             message = f"{label(at)} says not what kind of task it is."
             walk.error("no-kind", at, message, f"Add one of {listed(TASK_WORDS)}.", key=True)
@@ -309,6 +315,7 @@ USE: Final = Fields(
         "errors": Map(ERROR),
         "extensions": Named(
             what="extension",
+            anchor="extension",
             values=Fields(
                 title="an extension",
                 anchor="extension",

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from tenuto.engine.model import Json
-from tenuto.language import placeholders
+from tenuto.language.expressions import is_expression
 from tenuto.language.grammar.walk import (
     At,
     Expression,
@@ -168,12 +168,9 @@ class Fields(msgspec.Struct, frozen=True, kw_only=True):
 
     def _guess(self, name: str, value: dict[str, Json], missing: list[str]) -> str | None:
         cutoff = OPEN_CUTOFF if self.open or self.extra else CUTOFF
-        absent = [known for known in self.shapes if known not in value]
-        guess = nearest(name, missing, cutoff=cutoff) or nearest(name, absent, cutoff=cutoff)
-        if guess is None:
-            synonym = nearest(name, self.synonyms, cutoff=cutoff)
-            guess = self.synonyms[synonym] if synonym else None
-        return guess
+        absent = [known for known in self.shapes if known not in value and known not in missing]
+        guess = nearest(name, [*missing, *absent, *self.synonyms], cutoff=cutoff)
+        return None if guess is None else guess if guess in self.shapes else self.synonyms[guess]
 
     def _check_choice(
         self, choice: Choice, value: dict[str, Json], settled: set[str], at: At, walk: Walk
@@ -227,18 +224,22 @@ class Text(msgspec.Struct, frozen=True):
             walk.wrong_type(at, self.form.expected if self.form else "text", value, quoting(value))
         elif self.form is None:
             note_text(value, at, walk, shell_text=self.shell_text)
-        elif (expression := placeholders.inner(value)) is not None:
-            walk.expressions.append(Expression(at, value, expression, walk.anchor))
+        elif is_expression(value):
+            walk.expressions.append(Expression(at, value, walk.anchor))
         elif self.form.check(value, at, walk) and self.note:
             walk.note(at, self.note, value)
 
 
 class Word(msgspec.Struct, frozen=True):
-    """Text that is taken as it stands, and looked up later if it has a `note` or a `section` of `use`."""
+    """Text that is taken as it stands, and looked up later if it has a `note` or a `section` of `use`.
+
+    With `binds`, it is the name of a variable that expressions may use.
+    """
 
     form: Form | None = None
     note: str = ""
     section: str = ""
+    binds: bool = False
 
     def check(self, value: Json, at: At, walk: Walk) -> None:
         """Check that it is text of the expected form."""
@@ -248,6 +249,8 @@ class Word(msgspec.Struct, frozen=True):
             return
         elif self.note:
             walk.note(at, self.note, value)
+        elif self.binds:
+            walk.variables.add(value)
         elif self.section:
             walk.references.append(Reference(at, self.section, value, walk.anchor))
 
@@ -266,17 +269,14 @@ class Formula(msgspec.Struct, frozen=True):
         if not isinstance(value, str):
             walk.wrong_type(at, "an expression", value, quoting(value))
             return
-        expression = placeholders.inner(value)
-        if expression is None and self.wrapped:
+        if self.wrapped and not is_expression(value):
             walk.warn(
                 "bare-expression",
                 at,
                 f"{label(at)} is not written as `${{ ... }}`, which the standard wants here.",
                 "Wrap it: other runtimes refuse the bare form.",
             )
-        walk.expressions.append(
-            Expression(at, value, value if expression is None else expression, walk.anchor)
-        )
+        walk.expressions.append(Expression(at, value, walk.anchor))
 
 
 class Enumeration(msgspec.Struct, frozen=True):
@@ -377,6 +377,7 @@ class Named(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     what: str
+    anchor: str
     values: Shape
     words: frozenset[str] = frozenset()
     at_least: int = 0
@@ -384,6 +385,11 @@ class Named(msgspec.Struct, frozen=True, kw_only=True):
 
     def check(self, value: Json, at: At, walk: Walk) -> None:
         """Check that each item has one name, then what it defines."""
+        before, walk.anchor = walk.anchor, self.anchor
+        self._check(value, at, walk)
+        walk.anchor = before
+
+    def _check(self, value: Json, at: At, walk: Walk) -> None:
         if not isinstance(value, list):
             walk.wrong_type(at, f"a list of {self.what}s", value, f"Begin each {self.what} with `- name:`.")
             return
@@ -515,10 +521,9 @@ def note_text(value: str, at: At, walk: Walk, *, shell_text: bool = False) -> No
     """Note the expression that a text is, or warn if one seems to stand inside it."""
     if "${" not in value:
         return
-    expression = placeholders.inner(value)
-    if expression is not None:
-        walk.expressions.append(Expression(at, value, expression, walk.anchor))
-    elif not shell_text or _SHELL_MISUSE.search(value):
+    if is_expression(value):
+        walk.expressions.append(Expression(at, value, walk.anchor))
+    elif not walk.loose and (not shell_text or _SHELL_MISUSE.search(value)):
         walk.warn(
             "embedded-expression",
             at,

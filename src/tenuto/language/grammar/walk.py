@@ -28,11 +28,10 @@ class Shape(Protocol):
 
 
 class Expression(msgspec.Struct, frozen=True):
-    """A jq expression met in a document: `text` is the scalar, `inner` what jq has to parse."""
+    """A jq expression met in a document, as the whole text of a scalar."""
 
     at: At
     text: str
-    inner: str
     anchor: str
 
 
@@ -70,7 +69,8 @@ class Walk:
     `anchor` is the heading of the language reference that explains the part being looked at.
     `outer` are the property names of the mappings around it. `damaged` are the places where a
     property was not recognised: what seems to be missing there may only be misspelt, so
-    nothing is said about it twice.
+    nothing is said about it twice. `variables` are the names that the document binds; `loose`
+    is the mode in which expressions inside longer text are evaluated too.
     """
 
     def __init__(self, source: Source, task: Shape) -> None:
@@ -80,6 +80,8 @@ class Walk:
         self.outer: list[Container[str]] = []
         self.problems: list[Problem] = []
         self.damaged: set[At] = set()
+        self.loose = _is_loose(source.data)
+        self.variables: set[str] = set()
         self.expressions: list[Expression] = []
         self.references: list[Reference] = []
         self.lists: list[TaskList] = []
@@ -120,6 +122,11 @@ class Walk:
         self.error("wrong-type", at, f"{label(at)} must be {expected}, but it is {shown(value)}.", hint)
 
 
+def _is_loose(data: Json) -> bool:
+    evaluate = data.get("evaluate") if isinstance(data, dict) else None
+    return isinstance(evaluate, dict) and evaluate.get("mode") == "loose"
+
+
 def label(at: At) -> str:
     """Return how a place is called in messages: its key, or its position in a list."""
     if not at:
@@ -150,14 +157,22 @@ def shown(value: Json) -> str:
 
 
 def nearest(word: str, words: Iterable[str], *, cutoff: float = 0.6) -> str | None:
-    """Return the word that was probably meant, if any is close.
+    """Return the word that was probably meant, if any is close; of two that are, the first.
 
-    >>> nearest("metod", ["method", "endpoint"])
-    'method'
+    >>> nearest("metod", ["method", "endpoint"]), nearest("fi", ["in", "if"])
+    ('method', 'if')
     """
-    plain = {_plain(candidate): candidate for candidate in reversed(list(words))}
-    close = difflib.get_close_matches(_plain(word), plain, n=1, cutoff=cutoff)
-    return plain[close[0]] if close else None
+    plain = _plain(word)
+    best, found = cutoff, None
+    matcher = difflib.SequenceMatcher(b=plain)
+    for candidate in words:
+        other = _plain(candidate)
+        matcher.set_seq1(other)
+        swapped = len(other) == len(plain) and sorted(other) == sorted(plain)
+        ratio = 0.9 if swapped and other != plain else matcher.ratio()
+        if ratio >= best and (found is None or ratio > best):
+            best, found = ratio, candidate
+    return found
 
 
 def _plain(word: str) -> str:
