@@ -402,7 +402,7 @@ async def test_the_log_stays_bounded_under_constant_reading(
     times = await reading
     await journal.close()
 
-    assert times > 100
+    assert times > 20
     assert size(path) > 2_000_000
     assert longest < 1_000_000
 

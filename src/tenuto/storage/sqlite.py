@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import sqlite3
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -107,15 +108,20 @@ def check_settings(connection: sqlite3.Connection, path: Path) -> None:
 
 
 class SqliteReader:
-    """A read-only connection; it neither blocks the writer nor needs the lock."""
+    """A read-only connection; it neither blocks the writer nor needs the lock.
+
+    `reading` is held while it reads, so that the writer can wait for a moment between two reads.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.reading = threading.Lock()
         self._connection = _connect(path, "ro")
 
     def fetch(self, query: Query, values: Mapping[str, Any]) -> list[Row]:
         """Return all rows of a query."""
-        return self._connection.execute(query.sql, values).fetchall()
+        with self.reading:
+            return self._connection.execute(query.sql, values).fetchall()
 
     def explain(self, error: BaseException) -> StorageFailed:
         """Return the error to raise for one of SQLite's."""
@@ -139,13 +145,14 @@ class SqliteWriter:
     """
 
     def __init__(self, path: Path) -> None:
-        """Open the file with checked settings and bring its schema up to date."""
+        """Open the file with checked settings, bring its schema up to date, and open its `reader`."""
         self._path = path
         self._log_path = f"{path}-wal"
         self._log_limit = LOG_BYTES_MAX
         self._connection = _connect(path, "rw")
         try:
             self._prepare()
+            self.reader = SqliteReader(path)
         except BaseException:
             self._connection.close()
             raise
@@ -184,10 +191,17 @@ class SqliteWriter:
             raise
 
     def _shorten_log(self) -> None:
+        """Start the log over: between two reads of this process, when those of others have ended."""
         execute = self._connection.execute
-        execute(f"PRAGMA busy_timeout = {READERS_WAIT_MS}").fetchone()
-        execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}").fetchone()
+        reading = self.reader.reading
+        free = reading.acquire(timeout=READERS_WAIT_MS / 1000)
+        try:
+            execute(f"PRAGMA busy_timeout = {READERS_WAIT_MS}").fetchone()
+            execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}").fetchone()
+        finally:
+            if free:
+                reading.release()
         self._log_limit = os.stat(self._log_path).st_size + LOG_BYTES_MAX
 
     def explain(self, error: BaseException) -> StorageFailed:
@@ -212,8 +226,8 @@ async def open_journal(
     durability cannot be had.
     """
     loop = asyncio.get_running_loop()
-    lock, writer, reader = await loop.run_in_executor(None, _open, path, command)
-    return DatabaseJournal(reader, writer, failed=failed, release=lock.release)
+    lock, writer = await loop.run_in_executor(None, _open, path, command)
+    return DatabaseJournal(writer.reader, writer, failed=failed, release=lock.release)
 
 
 async def open_reader(path: Path) -> DatabaseReader:
@@ -225,7 +239,7 @@ async def open_reader(path: Path) -> DatabaseReader:
     return DatabaseReader(await loop.run_in_executor(None, _open_reader, path))
 
 
-def _open(path: Path, command: str) -> tuple[FileLock, SqliteWriter, SqliteReader]:
+def _open(path: Path, command: str) -> tuple[FileLock, SqliteWriter]:
     path = path.resolve()
     with contextlib.ExitStack() as undo, _explained(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -234,10 +248,10 @@ def _open(path: Path, command: str) -> tuple[FileLock, SqliteWriter, SqliteReade
         _create(path)
         writer = SqliteWriter(path)
         undo.callback(writer.close)
+        undo.callback(writer.reader.close)
         _extend_log(path)
-        reader = SqliteReader(path)
         undo.pop_all()
-        return lock, writer, reader
+        return lock, writer
 
 
 def _open_reader(path: Path) -> SqliteReader:
