@@ -97,7 +97,7 @@ class Child(asyncio.SubprocessProtocol):
             self.flooded = "stdout" if fd == 1 else "stderr"
             self.overflowed.set_result(None)
 
-    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
         """Note that a stream has ended."""
         self._open.discard(fd)
         if not self._open and not self.drained.done():
@@ -146,8 +146,8 @@ async def child(
     """
     name = Path(argv[0]).name
     pipe = asyncio.subprocess.PIPE
-    try:
-        _, started = await asyncio.get_running_loop().subprocess_exec(
+    starting = asyncio.ensure_future(
+        asyncio.get_running_loop().subprocess_exec(
             lambda: Child(name, limit, receive),
             *argv,
             stdin=pipe if stdin else asyncio.subprocess.DEVNULL,
@@ -157,6 +157,17 @@ async def child(
             env=dict(environment),
             start_new_session=True,
         )
+    )
+    try:
+        await asyncio.wait({starting})
+    except asyncio.CancelledError:
+        # asyncio would end the child alone; by now it may have started others, so the group is ended.
+        await asyncio.wait({starting})
+        if starting.exception() is None:
+            await starting.result()[1].end(grace_seconds)
+        raise
+    try:
+        _, started = starting.result()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise configuration_fault(f"`{name}` cannot be started: {reason}") from None
