@@ -17,7 +17,7 @@ from tenuto.language.expressions.direct import FALLBACK, compile_direct
 from tenuto.language.expressions.failures import ExpressionFailed, ExpressionSyntax
 from tenuto.language.expressions.grammar import parse_program
 from tenuto.language.expressions.inline import compile_program
-from tenuto.language.expressions.rewrite import program
+from tenuto.language.expressions.rewrite import envelope, program
 from tenuto.language.expressions.secret import REFERENCE, reference, references
 
 __all__ = [
@@ -56,7 +56,7 @@ class Expression:
         self.secrets: frozenset[tuple[str, ...]] = secrets(node)
         self.variables: frozenset[str] = variables(node)
         self.inline: bool = first_lane(node)
-        self.program: str = program(node, self.variables, bool(self.secrets))
+        self.program: str = program(node, self.variables)
         self._direct = compile_direct(node) if self.inline else None
         self._general = compile_program(node) if self.inline else None
 
@@ -81,6 +81,14 @@ class Expression:
                 "the expression needs the second lane", hint="evaluate it in a child process"
             )
         return self._general(value, variables, now)
+
+    def envelope(self, value: Any, variables: Mapping[str, Any], now: float) -> Any:
+        """Return the input that `program` takes; raises `ExpressionFailed` where a variable is missing."""
+        for name in (*sorted(self.variables), *(("__nonce__",) if self.secrets else ())):
+            if name not in variables:
+                raise ExpressionFailed(f"${name} is not defined here")
+        marked = {path: reference(variables["__nonce__"], path) for path in self.secrets}
+        return envelope(value, {name: variables[name] for name in self.variables}, marked, now)
 
     def __repr__(self) -> str:
         return f"Expression({self.text!r})"

@@ -37,7 +37,7 @@ def index(base: Json, key: Json, meter: Meter) -> Json:
     if base is None and (by is str or by in NUMBERS or by is dict):
         return None
     if by is dict and (sort is list or sort is str):
-        return slice_of(base, key.get("start"), key.get("end"), meter)
+        return slice_of(base, *ends_of(key), meter)
     if by is list and sort is list:
         return positions(base, key, meter)
     raise Raised(f"Cannot index {kind(base)} with {kind(key)} ({show(key)})")
@@ -51,6 +51,13 @@ def field_error(base: Json, name: str) -> Raised:
 def _clipped(value: float) -> int:
     """Return a double cut to a 32-bit whole number, as jq's array indexes are."""
     return int(min(max(value, -(2.0**31)), 2.0**31 - 1))
+
+
+def ends_of(key: dict[str, Json]) -> tuple[Json, Json]:
+    """Return the ends of a slice that is given as an object."""
+    if "start" not in key or "end" not in key:
+        raise Raised("Array/string slice indices must be integers")
+    return key["start"], key["end"]
 
 
 def bounds(length: int, low: Json, high: Json) -> tuple[int, int]:
@@ -180,7 +187,7 @@ class Editor:
             return self._put_item([] if base is None else base, key, value)
         if by is dict and (sort is list or base is None):
             start = [] if base is None else base
-            first, last = bounds(len(start), key.get("start"), key.get("end"))
+            first, last = bounds(len(start), *ends_of(key))
             if type(value) is not list:
                 raise Raised("A slice of an array can only be assigned another array")
             mine = self._mine(start)
@@ -273,7 +280,7 @@ def _delete_keys(value: Json, keys: list[Json], meter: Meter) -> Json:
     doomed: set[int] = set()
     for key in keys:
         if type(key) is dict:
-            doomed.update(range(*bounds(len(value), key.get("start"), key.get("end"))))
+            doomed.update(range(*bounds(len(value), *ends_of(key))))
         elif type(key) not in NUMBERS:
             raise Raised(f"Cannot delete {kind(key)} element of array")
         elif not math.isnan(key):

@@ -112,8 +112,8 @@ def settle(value: float) -> int | float:
 def plain(value: int | float) -> int | float | None:
     """Return a number as it leaves an evaluation: NaN is null, infinity the largest double.
 
-    >>> plain(Computed(1e17)), plain(Computed(float("nan")))
-    (1e+17, None)
+    >>> plain(Computed(2.0**60)), plain(Computed(1e17)), plain(Computed(float("nan")))
+    (1152921504606847000, 1e+17, None)
     """
     if type(value) is int:
         return value
@@ -121,10 +121,10 @@ def plain(value: int | float) -> int | float | None:
         return None
     if not -LARGEST <= value <= LARGEST:
         return LARGEST if value > 0 else -LARGEST
-    bare = float(value)
-    if type(value) is Computed and -EXACT <= bare <= EXACT and bare == int(bare):
-        return int(bare)
-    return bare
+    if type(value) is Computed:
+        text = _spell_double(value)
+        return int(text) if text.lstrip("-").isdigit() else float(value)
+    return 0 if type(value) is Spelled and value.spelling == "-0" else float(value)
 
 
 def spell(value: int | float) -> str:

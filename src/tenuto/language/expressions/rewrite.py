@@ -8,18 +8,35 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from tenuto.language.expressions import syntax as s
 
 _UTC: Final = {"localtime": "gmtime", "strflocaltime": "strftime"}
 
 
-def program(node: s.Node, variables: Iterable[str], secrets: bool) -> str:
-    """Return the whole program: it takes `{"i": input, "v": variables, "n": now, "s": references}`."""
+def program(node: s.Node, variables: Iterable[str]) -> str:
+    """Return the whole program: it takes what `envelope` makes.
+
+    It gives `[text]` with the first value as JSON, `[]` if there is none, or the error's message.
+    """
     names = "".join(f" | $__in.v[{_quote(name)}] as ${name}" for name in sorted(variables))
-    references = " | $__in.s as $__secrets" if secrets else ""
-    return f". as $__in{names}{references} | $__in.n as $__now | def now: $__now; $__in.i | {write(node)}"
+    start = f". as $__in{names} | $__in.s as $__secrets | $__in.n as $__now | def now: $__now; $__in.i"
+    failed = 'if type == "string" then . else tojson + " (not a string)" end'
+    return f"{start} | try [first({write(node)}) | tojson] catch ({failed})"
+
+
+def envelope(
+    value: Any, variables: dict[str, Any], references: dict[tuple[str, ...], str], now: float
+) -> Any:
+    """Return the input of a program: the expression's own input and all that it may refer to."""
+    secrets = {_key(path): text for path, text in references.items()}
+    return {"i": value, "v": variables, "s": secrets, "n": now}
+
+
+def _key(path: tuple[str, ...]) -> str:
+    """Return the key under which the envelope holds the reference to a secret."""
+    return json.dumps(path)
 
 
 def _quote(text: str) -> str:
@@ -52,7 +69,7 @@ def write(node: s.Node) -> str:
         case s.Variable(name):
             return f"${name}"
         case s.Secret(path):
-            return f"$__secrets[{_quote(json.dumps(path))}]"
+            return f"$__secrets[{_quote(_key(path))}]"
         case s.Index(base, key, optional):
             return f"({write(base)}[{write(key)}]{_mark(optional)})"
         case s.Slice(base, low, high, optional):
