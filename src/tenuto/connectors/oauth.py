@@ -337,7 +337,7 @@ def _token_of(answer: dict[str, Any], place: str, now: float, refresh: str | Non
         raise authentication_fault(
             f"the answer of {place} holds a token of type {kind!r}; only Bearer can be used"
         )
-    lifetime = _lifetime(answer, value)
+    lifetime = lifetime_of(answer, value)
     renewed = answer.get("refresh_token")
     return Token(
         scheme="Bearer",
@@ -347,7 +347,7 @@ def _token_of(answer: dict[str, Any], place: str, now: float, refresh: str | Non
     )
 
 
-def _lifetime(answer: dict[str, Any], value: str) -> float:
+def lifetime_of(answer: dict[str, Any], value: str) -> float:
     """Return for how many seconds a token can be used, as its answer or the token itself says."""
     try:
         return max(0.0, float(answer["expires_in"]))

@@ -257,14 +257,14 @@ async def test_an_expired_token_is_fetched_again(
 )
 def test_a_lifetime_is_read_from_the_answer(answer: dict[str, Any], value: str, expected: float) -> None:
     """`expires_in` counts; where nothing is said, a token is kept for a minute."""
-    assert expected == oauth._lifetime(answer, value)
+    assert expected == oauth.lifetime_of(answer, value)
 
 
 def test_a_lifetime_is_read_from_the_token_itself() -> None:
     """A JWT's `exp` is used where the answer does not say it."""
     token = jwt.encode({"exp": int(time.time()) + 500}, "k" * 32, algorithm="HS256")
 
-    assert 490 < oauth._lifetime({}, token) <= 500
+    assert 490 < oauth.lifetime_of({}, token) <= 500
 
 
 async def test_a_refused_token_is_replaced_once(server: Any, call: Call, authority: Authority) -> None:
