@@ -84,7 +84,7 @@ async def opened(settings: Settings) -> AsyncIterator[Desk]:
     from tenuto.runtime.catalog import Catalog
     from tenuto.runtime.control import answering
     from tenuto.runtime.definitions import builder
-    from tenuto.runtime.evaluation import ChildEvaluator
+    from tenuto.runtime.evaluation import Evaluator
     from tenuto.runtime.system import SystemChance, SystemClock
     from tenuto.runtime.worker import Worker
     from tenuto.storage.sqlite import open_journal
@@ -101,7 +101,7 @@ async def opened(settings: Settings) -> AsyncIterator[Desk]:
     command = " ".join(["tenuto", *sys.argv[1:2]])
     journal = await open_journal(settings.database, failed=failed, command=command)
     try:
-        evaluator = ChildEvaluator()
+        evaluator = Evaluator()
         gate = Gate(catalog, network, settings.secrets)
         worker = Worker(
             journal, gate, evaluator, builder(catalog, folders), clock, SystemChance(), __version__

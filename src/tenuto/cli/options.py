@@ -54,7 +54,7 @@ def working_options(command: _Command) -> _Command:
             "--secrets",
             metavar="FILE",
             type=click.Path(),
-            help="Secrets, as YAML or JSON of names and values; also TENUTO_SECRET_<NAME>.",
+            help="Secrets, as YAML or JSON of names and values; also TENUTO_SECRET_NAME.",
         ),
     ):
         command = option(command)

@@ -54,6 +54,8 @@ class Progress:
 
     def follow(self, run: str, past: list[tuple[int, Entry]]) -> None:
         """Follow this run from now on; `past` is what its journal holds already."""
+        if any(other == run and seq == 1 for other, seq, _ in self._early):
+            past = []  # It has just begun: everything is among what came early.
         for seq, entry in past:
             self._seen = seq
             self._tasks.tell(entry)

@@ -100,7 +100,7 @@ def run(wiring: Wiring, /, file: str, data: str | None, id: str | None, format: 
             await desk.journal.put_documents(known)
         return await start_run(desk, row, given, run=id)
 
-    return _drive(session, begin, format, again=id is not None)
+    return _drive(session, begin, format, taken_up=id is not None)
 
 
 @click.command(short_help="Go on with a run that stopped in the middle.")
@@ -130,11 +130,11 @@ def resume(wiring: Wiring, /, run: str | None, format: str, **options: Any) -> i
         return row.id
 
     try:
-        return _drive(session, begin, format, again=True)
-    except DatabaseHeld as held:
+        return _drive(session, begin, format, taken_up=True)
+    except DatabaseHeld:
         if run is None:
             raise
-        return _ask(session, held, "resume", run)
+        return _ask(session, "resume", run)
 
 
 @click.command(short_help="Start again from a task of an earlier run.")
@@ -168,7 +168,7 @@ def retry(wiring: Wiring, /, run: str, task: str, data: str | None, format: str,
         row = await find_row(desk.journal, run)
         return await retry_run(desk, row.id, task, replace=data is not None, data=given)
 
-    return _drive(session, begin, format, again=True)
+    return _drive(session, begin, format, taken_up=True)
 
 
 @click.command(short_help="Pause a run until it is resumed.")
@@ -245,7 +245,7 @@ def _known(settings: Settings) -> list[DocumentRow]:
     return rows
 
 
-def _drive(session: Session, begin: Callable[[Desk], Awaitable[str]], format: str, *, again: bool) -> int:
+def _drive(session: Session, begin: Callable[[Desk], Awaitable[str]], format: str, *, taken_up: bool) -> int:
     """Begin a run, show how it goes until it rests, print its outcome; return the exit status."""
     progress = session.progress()
     current: list[str] = []
@@ -257,10 +257,9 @@ def _drive(session: Session, begin: Callable[[Desk], Awaitable[str]], format: st
             try:
                 id = await begin(desk)
                 current.append(id)
-                past = await _past(desk, id) if again else []
-                click.echo(
-                    click.style(f"run {id}; if it stops: {session.suggest('resume', id)}", dim=True), err=True
-                )
+                past = await _past(desk, id) if taken_up else []
+                again = session.suggest("resume", id)
+                click.echo(click.style(f"run {id}\nif it stops: {again}", dim=True), err=True)
                 progress.follow(id, past)
                 drawing = asyncio.ensure_future(progress.draw_always())
                 return await settle_run(desk, id)
@@ -367,15 +366,15 @@ def _tell(
 
     try:
         id = _until_interrupted(work(), lambda: None)
-    except DatabaseHeld as held:
-        return _ask(session, held, verb, run, **more)
+    except DatabaseHeld:
+        return _ask(session, verb, run, **more)
     if id is None:
         return INTERRUPTED
     click.echo(f"{id} is {click.style(status, fg=COLORS.get(status))}", err=True)
     return COMPLETED
 
 
-def _ask(session: Session, held: DatabaseHeld, verb: str, run: str, **more: Any) -> int:
+def _ask(session: Session, verb: str, run: str, **more: Any) -> int:
     """Have the process that holds the database do it."""
 
     async def work() -> tuple[str, dict[str, Any]]:
@@ -384,5 +383,5 @@ def _ask(session: Session, held: DatabaseHeld, verb: str, run: str, **more: Any)
         return row.id, await session.wiring.ask(session.settings, {"verb": verb, "run": row.id, **more})
 
     id, answer = asyncio.run(work())
-    click.echo(f"{id} is {answer.get('status')} ({held.message})", err=True)
+    click.echo(f"{id} is {answer.get('status')}, by the process that works on it", err=True)
     return COMPLETED
