@@ -36,6 +36,7 @@ COLORS: Final = (
     ("#5c6370", "#f0717a", "#93c97a", "#e3c078", "#6cb6f5", "#cf8ee6", "#63c1cc", "#d7dae0"),
     ("#7f8794", "#ff8a92", "#a9dc8f", "#f2d28c", "#86c6ff", "#dfa4f2", "#7ad4de", "#ffffff"),
 )
+_WORDS: Final = re.compile(r"\S+(?: \S+)*")  # wider gaps are left to coordinates, which every viewer honours
 _TOKENS: Final = re.compile(
     r"\x1b\[([?>=]?)([0-9;]*)([A-Za-z])|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b.|[\r\n\b]"
 )
@@ -192,8 +193,8 @@ def draw(lines: list[list[Cell]], title: str) -> str:
         column = 0
         for look, cells in groupby(line, key=lambda cell: cell[1]):
             text = "".join(cell[0] for cell in cells)
-            if text.strip():
-                parts.append(_span(text, MARGIN + column * CELL_WIDTH, y, look))
+            for word in _WORDS.finditer(text):
+                parts.append(_span(word[0], MARGIN + (column + word.start()) * CELL_WIDTH, y, look))
             column += len(text)
     return "\n".join([*parts, "</g>", "</svg>", ""])
 
