@@ -1,8 +1,9 @@
 """How close the journal comes to the disk: `python bench/commit_floor.py [--folder PATH] [--json]`.
 
 Prints the time of an fdatasync, the time of a commit by a lone caller as a multiple of it, and
-the steps per second of 50 and 500 callers that each wait for their own commit; medians of rounds
-that alternate, so that a busy machine disturbs all of them alike.
+the steps per second of 50 and 500 callers that each wait for their own commit, and the time to read
+10,000 runs of 10 entries; medians of rounds that alternate, so that a busy machine disturbs all
+of them alike.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ ENTRY_BYTES = 150
 LIFE_ENTRIES = 12
 FLOOR_CALLS = 400
 ROUND_SECONDS = 1.0
+RUNS_READ = 10_000
+RUN_ENTRIES = 10
 
 
 def floor_seconds(folder: Path) -> tuple[float, float]:
@@ -78,17 +81,44 @@ async def round_of(folder: Path, callers: int, life: int) -> tuple[float, list[f
     return len(taken) / elapsed, taken
 
 
+async def reading_seconds(folder: Path) -> float:
+    """Return the time of loading many runs at once, their entries interleaved in the file."""
+
+    def failed(error: BaseException) -> None:
+        raise SystemExit(f"the journal failed: {error}")
+
+    journal = await open_journal(folder / "journal.db", failed=failed, command="bench")
+    data = os.urandom(ENTRY_BYTES)
+    for seq in range(1, RUN_ENTRIES + 1):
+        batch = Batch([Append(number, seq, data) for number in range(1, RUNS_READ + 1)])
+        journal.commit(batch, lambda: None)
+        await journal.flush()
+    start = time.perf_counter()
+    loaded = await journal.load_many(range(1, RUNS_READ + 1))
+    elapsed = time.perf_counter() - start
+    await journal.close()
+    if sum(len(entries) for _, entries in loaded.values()) != RUNS_READ * RUN_ENTRIES:
+        raise SystemExit("the journal lost entries")
+    return elapsed
+
+
+def emptied(folder: Path) -> Path:
+    """Return the folder without its files."""
+    for file in folder.iterdir():
+        file.unlink()
+    return folder
+
+
 def measure(folder: Path, rounds: int, life: int) -> dict[str, float]:
     """Return all figures, medians over the rounds."""
     speeds: dict[int, list[float]] = {1: [], 50: [], 500: []}
-    floors, waits, stalls = [], [], []
+    floors, waits, stalls, reads = [], [], [], []
     for _ in range(rounds):
-        floors.append(floor_seconds(folder))
+        floors.append(floor_seconds(emptied(folder)))
+        reads.append(asyncio.run(reading_seconds(folder)))
         for callers, found in speeds.items():
-            speed, taken = asyncio.run(round_of(folder, callers, life))
+            speed, taken = asyncio.run(round_of(emptied(folder), callers, life))
             found.append(speed)
-            for file in folder.iterdir():
-                file.unlink()
             if callers == 1:
                 waits.append(statistics.median(taken))
             if callers == 500:
@@ -105,6 +135,7 @@ def measure(folder: Path, rounds: int, life: int) -> dict[str, float]:
         "steps_per_second_50": statistics.median(speeds[50]),
         "steps_per_second_500": statistics.median(speeds[500]),
         "longest_wait_500_ms": statistics.median(stalls) * 1e3,
+        "read_10000_runs_s": statistics.median(reads),
     }
 
 

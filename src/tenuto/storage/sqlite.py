@@ -26,8 +26,8 @@ OLDEST_SQLITE = (3, 37, 0)
 BUSY_TIMEOUT_MS = 10_000
 """How long to wait for a lock that another program holds on the database."""
 
-CHECKPOINT_PAGES = 4000
-"""Pages in the write-ahead log (16 MiB) after which a commit moves them into the database."""
+CHECKPOINT_PAGES = 1000
+"""Pages in the write-ahead log (4 MiB) after which a commit moves them into the database."""
 
 LOG_BYTES_MAX = 64 * 1024 * 1024
 """Size of the write-ahead log at which readers are made to let go of it. Ordinarily it starts over
