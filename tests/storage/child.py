@@ -1,4 +1,4 @@
-"""Processes that the storage tests start and kill: `python child.py hold|stream|fill PATH [BYTES]`."""
+"""Processes that the storage tests start and kill: `python child.py hold|stream|lie|fill PATH [BYTES]`."""
 
 from __future__ import annotations
 
@@ -28,9 +28,14 @@ async def hold(path: Path) -> None:
     await asyncio.Event().wait()
 
 
-async def stream(path: Path) -> None:
-    """Commit for ever with 20 callers; print `run seq` for all that was acknowledged."""
+async def stream(path: Path, *, honest: bool = True) -> None:
+    """Commit for ever with 20 callers; print `run seq` for all that was acknowledged.
+
+    The one that is not honest acknowledges without writing, to prove the test that must notice.
+    """
     journal = await open_journal(path, failed=partial(say, "failed"))
+    if not honest:
+        journal._writing.write = lambda steps: None  # type: ignore[method-assign]
     loop = asyncio.get_running_loop()
 
     async def caller(number: int) -> None:
@@ -95,4 +100,8 @@ if __name__ == "__main__":
     if sys.argv[1] == "fill":
         asyncio.run(fill(Path(sys.argv[2]), int(sys.argv[3])))
     else:
-        asyncio.run({"hold": hold, "stream": stream}[sys.argv[1]](Path(sys.argv[2])))
+        asyncio.run(
+            {"hold": hold, "stream": stream, "lie": partial(stream, honest=False)}[sys.argv[1]](
+                Path(sys.argv[2])
+            )
+        )
