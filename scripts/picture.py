@@ -193,8 +193,10 @@ def draw(lines: list[list[Cell]], title: str) -> str:
         column = 0
         for look, cells in groupby(line, key=lambda cell: cell[1]):
             text = "".join(cell[0] for cell in cells)
-            for word in _WORDS.finditer(text):
-                parts.append(_span(word[0], MARGIN + (column + word.start()) * CELL_WIDTH, y, look))
+            parts += [
+                _span(word[0], MARGIN + (column + word.start()) * CELL_WIDTH, y, look)
+                for word in _WORDS.finditer(text)
+            ]
             column += len(text)
     return "\n".join([*parts, "</g>", "</svg>", ""])
 

@@ -9,11 +9,11 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from onboarding.servers.inventory import MISSING, programs
 
@@ -29,14 +29,15 @@ STOP_SECONDS: Final = 20
 class System:
     """One of the company's systems: the names that the workflow uses, and what serves them.
 
-    `names` are host and port pairs; `log` is the request log's file, in the company's folder.
+    `names` are host and port pairs; `log` is the request log's file, in the company's folder;
+    `secret` picks what the server must know from the workflow's secrets.
     """
 
     title: str
     module: str
     names: tuple[str, ...]
     log: str
-    secret: str
+    secret: Callable[[dict[str, Any]], str]
 
 
 SYSTEMS: Final = (
@@ -45,23 +46,23 @@ SYSTEMS: Final = (
         "directory",
         ("ldap.example.org:389",),
         "directory.log.jsonl",
-        "directory",
+        lambda secrets: secrets["directory"],
     ),
     System(
         "inventory (PostgreSQL)",
         "inventory",
         ("inventory.example.org:5432",),
         "inventory/requests.json",
-        "inventory",
+        lambda secrets: secrets["inventory"],
     ),
     System(
         "IT services (HTTP)",
         "it_services",
         ("it.example.org:80", "login.example.org:80"),
         "it_services.log.jsonl",
-        "services",
+        lambda secrets: secrets["services"]["client"]["secret"],
     ),
-    System("mail (SMTP)", "mail", ("mail.example.org:25",), "mail.log.jsonl", "mail"),
+    System("mail (SMTP)", "mail", ("mail.example.org:25",), "mail.log.jsonl", lambda _: ""),
 )
 
 
@@ -84,14 +85,20 @@ class Company:
         """Make the company new: nobody has been onboarded yet."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def secrets(self) -> Mapping[str, str]:
-        """Return the systems' passwords; they are made by chance once and kept in the folder."""
+    def secrets(self) -> dict[str, Any]:
+        """Return what the workflow knows as `$secrets`: made by chance once and kept in the folder."""
         if not self.secrets_file.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
-            made = {system.secret: secrets.token_urlsafe(18) for system in SYSTEMS}
+            made: dict[str, Any] = {name: secrets.token_urlsafe(18) for name in ("directory", "inventory")}
+            client = {"id": "onboarding", "secret": secrets.token_urlsafe(18)}
+            made["services"] = {
+                "authority": "http://login.example.org",
+                "grant": "client_credentials",
+                "client": client,
+            }
             with os.fdopen(os.open(self.secrets_file, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
                 json.dump(made, file, indent=1)
-        known: dict[str, str] = json.loads(self.secrets_file.read_text(encoding="utf-8"))
+        known: dict[str, Any] = json.loads(self.secrets_file.read_text(encoding="utf-8"))
         return known
 
     @contextmanager
@@ -107,7 +114,7 @@ class Company:
             started = []
             for system in systems:
                 port = free_port()
-                child = stack.enter_context(self._child(system, port, known[system.secret], latency_seconds))
+                child = stack.enter_context(self._child(system, port, system.secret(known), latency_seconds))
                 started.append((system, port, child))
             for system, _, child in started:
                 assert child.stdout

@@ -91,7 +91,11 @@ class Example:
 
     def environment(self) -> Mapping[str, str]:
         """Return the environment that sends the workflow's host names to the local servers."""
-        return {**os.environ, "TENUTO_RESOLVE": ",".join(self.company.resolve)}
+        return {
+            **os.environ,
+            "TENUTO_RESOLVE": ",".join(self.company.resolve),
+            "TENUTO_RESUME_COMMAND": RESUME,  # the servers must be there as well
+        }
 
     def exists(self, run: str) -> bool:
         """Whether the run's start was recorded before the kill."""
@@ -138,12 +142,11 @@ def show_outcome(example: Example, run: str) -> int:
     say(f"  {'system':24}{'requests':>10}{'changes':>10}{'refused':>10}{'done twice':>12}")
     for title, tally in rows:
         say(f"  {title:24}{tally.requests:>10}{tally.changes:>10}{tally.refused:>10}{tally.twice:>12}")
-    tenuto = shlex.join(_short(example.tenuto("show", run)))
-    logs = _short([str(example.company.folder / "*.jsonl")])[0]
+    show = shlex.join(_short(example.tenuto("show", run)))
     say("\nWhere to look next:\n")
-    say(f"  {tenuto:64} each task, attempt and time")
-    say(f"  {tenuto + ' --events':64} its journal")
-    say(f"  {logs:64} the request logs")
+    say(f"  tasks, attempts, times  {show}")
+    say(f"  the run's journal       {show} --events")
+    say(f"  the request logs        {_short([str(example.company.folder)])[0]}/")
     return sum(tally.twice for _, tally in rows)
 
 
