@@ -113,7 +113,7 @@ class Worker:
         self._watchers: list[Callable[[str, int, Entry], None]] = []
         self._jobs = Jobs()
         self._uncommitted = 0
-        self._settling: dict[str, list[asyncio.Future[None]]] = {}
+        self._settling: dict[str, list[asyncio.Future[RunRow | None]]] = {}
         self._number: int | None = None
         self._failure: BaseException | None = None
 
@@ -122,7 +122,8 @@ class Worker:
     async def start(self, definition: DocumentRow, data: Json, *, run: str | None = None) -> str:
         """Start a run; see `Runner.start`."""
         self._check()
-        await self._journal.put_documents([definition])
+        if definition.digest not in self._definitions:
+            await self._journal.put_documents([definition])
         if run is not None:
             there = await self._journal.run(run)
             if there is not None:
@@ -186,16 +187,19 @@ class Worker:
     async def settle(self, run: str) -> RunRow:
         """Return when a run is over, suspended, or nothing here can move it; see `Runner.settle`."""
         await self.resume(run)
+        row = None
         if not self._settled(run):
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            future: asyncio.Future[RunRow | None] = asyncio.get_running_loop().create_future()
             self._settling.setdefault(run, []).append(future)
-            await future
+            row = await future
         if detached := self._jobs.detached(run):
             await asyncio.wait(detached)
         self._check()
-        await self._journal.flush()
-        row = await self._journal.run(run)
-        assert row is not None
+        if row is None:
+            await self._journal.flush()
+            row = await self._journal.run(run)
+        if row is None:
+            raise NotFound(f"there is no run {run!r}", hint="`tenuto runs` lists them")
         return row
 
     def watch(self, watcher: Callable[[str, int, Entry], None]) -> Callable[[], None]:
@@ -236,7 +240,7 @@ class Worker:
         self._timers.stop()
         self._jobs.stop()
         for run in list(self._settling):
-            self._settle(run, self._failed())
+            self._settle(run, error=self._failed())
 
     def _check(self) -> None:
         if self._failure is not None:
@@ -294,15 +298,21 @@ class Worker:
         self._journal.commit(batch, lambda: self._durable(steps))
 
     def _change(self, hot: Hot, time: float) -> RunChange:
+        """Return what changes in a run's row, and keep the row in memory up to date."""
         run = hot.run
         assert run is not None
+        ended, outcome, wake_at = None, None, None
         if run.finish is not None:
-            outcome = (
-                {"error": run.finish.fault.to_json()} if run.finish.fault else {"output": run.finish.output}
-            )
-            return RunChange(hot.row.number, run.status, time, None, time, outcome)
-        wakes = [command.at for command in run.open.values() if isinstance(command, Wake)]
-        return RunChange(hot.row.number, run.status, time, min(wakes, default=None))
+            fault = run.finish.fault
+            outcome = {"output": run.finish.output} if fault is None else {"error": fault.to_json()}
+            ended = time
+        else:
+            wakes = [command.at for command in run.open.values() if isinstance(command, Wake)]
+            wake_at = min(wakes, default=None)
+        hot.row = msgspec.structs.replace(
+            hot.row, status=run.status, updated=time, wake_at=wake_at, ended=ended, outcome=outcome
+        )
+        return RunChange(hot.row.number, run.status, time, wake_at, ended, outcome)
 
     def _tell_parent(self, hot: Hot, finish: Finish, time: float, work: deque[tuple[Hot, Event]]) -> None:
         """A child's end is in the parent's journal in the same transaction as in its own."""
@@ -438,7 +448,7 @@ class Worker:
                 task.cancel()
         self._listeners.remove(hot.row.id)
         self._hot.pop(hot.row.id, None)
-        self._settle(hot.row.id)
+        self._settle(hot.row.id, hot.row)
 
     # ── timers, events, children ──────────────────────────────────────────────────────
 
@@ -673,11 +683,11 @@ class Worker:
             if self._settled(run):
                 self._settle(run)
 
-    def _settle(self, run: str, error: BaseException | None = None) -> None:
+    def _settle(self, run: str, row: RunRow | None = None, error: BaseException | None = None) -> None:
         for future in self._settling.pop(run, ()):
             if future.done():
                 continue
             if error is None:
-                future.set_result(None)
+                future.set_result(row)
             else:
                 future.set_exception(error)
