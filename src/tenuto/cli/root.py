@@ -100,6 +100,7 @@ def run_command_line(root: Root, wiring: Wiring, arguments: Sequence[str] | None
             prog_name="tenuto",
             standalone_mode=False,
             obj=wiring,
+            color=None if wiring.settings.color else False,
         )
     except click.ClickException as error:
         _complain_usage(error)

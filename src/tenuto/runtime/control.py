@@ -41,8 +41,13 @@ def socket_path(database: Path) -> Path:
 async def answering(database: Path, handle: Handler) -> Any:
     """Answer requests about a database as long as the context is open."""
     path = socket_path(database)
+    under_way: set[asyncio.Task[Any]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        under_way.add(task)
+        task.add_done_callback(under_way.discard)
         with contextlib.suppress(ConnectionError):
             answer = await _answer(handle, await reader.readline())
             writer.write(msgspec.json.encode(answer) + b"\n")
@@ -60,6 +65,9 @@ async def answering(database: Path, handle: Handler) -> Any:
     finally:
         server.close()
         path.unlink(missing_ok=True)
+        if under_way:
+            # What was asked may be why this process ends: who asked still gets an answer.
+            await asyncio.wait(under_way)
 
 
 async def _answer(handle: Handler, line: bytes) -> dict[str, Json]:
