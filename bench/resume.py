@@ -74,7 +74,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", default="10,10000,1000000")
     sizes = [int(size) for size in parser.parse_args().events.split(",")]
-    print(f"{'events':>9} {'journal':>12} {'snapshot':>9} {'state ms':>9} {'replay ms':>10} {'replay/state':>12}")
+    print(
+        f"{'events':>9} {'journal':>12} {'snapshot':>9} {'state ms':>9} {'replay ms':>10} {'replay/state':>12}"
+    )
     for events in sizes:
         interpreter = Interpreter(load(DOCUMENT).data)
         entries, snapshot, covered = record(interpreter, events)

@@ -384,3 +384,17 @@ async def test_undo_takes_back_what_was_done(tmp_path: Path) -> None:
 
     assert row.outcome == {"output": {"undone": 1}}
     assert called(made) == ["a", "b", "undo a"]
+
+
+async def test_starting_an_id_twice_at_once_never_harms_the_store(tmp_path: Path) -> None:
+    """One start wins; the others get the same run or a conflict, and work goes on."""
+    async with bench(tmp_path) as made:
+        results = await asyncio.gather(
+            *(made.start(THREE, None, run="mine") for _ in range(5)), return_exceptions=True
+        )
+        row = await made.worker.settle("mine")
+
+    assert {type(result) for result in results} <= {str, Conflict}
+    assert "mine" in results
+    assert row.status == "completed"
+    assert called(made) == ["a", "b", "c"]

@@ -125,6 +125,8 @@ class Worker:
         if definition.digest not in self._definitions:
             await self._journal.put_documents([definition])
         if run is not None:
+            if run in self._hot:
+                await self._journal.flush()
             there = await self._journal.run(run)
             if there is not None:
                 return await self._same_start(there, definition, data)
@@ -540,6 +542,8 @@ class Worker:
         if self._number is None:
             number = await self._journal.last_number()
             self._number = max(number, self._number or 0)
+        if run in self._hot:
+            raise Conflict(f"a run {run!r} is being started right now", hint="start it once")
         self._number += 1
         now = self._clock.now()
         row = RunRow(
