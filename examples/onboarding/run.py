@@ -27,6 +27,7 @@ from onboarding.company import DOCUMENT, HERE, SYSTEMS, Company
 from onboarding.tally import count_requests
 
 ROOT: Final = HERE.parent.parent
+FOLDER: Final = ROOT / ".tenuto" / "onboarding"
 DEFAULT_LATENCY_SECONDS: Final = 0.3
 DIE_WITH_PARENT: Final = 1  # PR_SET_PDEATHSIG
 RESUME: Final = "make resume"
@@ -47,14 +48,12 @@ def read_options(arguments: list[str] | None = None) -> Options:
     parser = argparse.ArgumentParser(description="Onboard a new employee with Tenuto.")
     parser.add_argument("--fail", action="store_true", help="onboard somebody whose cloud access is refused")
     parser.add_argument("--resume", action="store_true", help="go on with a run that was killed")
-    parser.add_argument(
-        "--folder", type=Path, default=ROOT / ".tenuto" / "onboarding", help="where state is kept"
-    )
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where state is kept")
     parser.add_argument(
         "--latency", type=float, default=DEFAULT_LATENCY_SECONDS, help="seconds that each change takes"
     )
     given = parser.parse_args(arguments)
-    return Options(given.fail, given.resume, given.folder, given.latency)
+    return Options(given.fail, given.resume, given.folder.resolve(), given.latency)
 
 
 class Example:
@@ -63,7 +62,6 @@ class Example:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.company = Company(options.folder / "company")
-        self.database = options.folder / "runs.db"
         self._current = options.folder / "current.json"
 
     def unfinished(self) -> dict[str, Any] | None:
@@ -86,8 +84,11 @@ class Example:
         self._current.unlink()
 
     def tenuto(self, *arguments: str) -> list[str]:
-        """Return a `tenuto` command about this example's runs."""
-        return [str(Path(sys.executable).with_name("tenuto")), *arguments, "--db", str(self.database)]
+        """Return a `tenuto` command; run in ROOT, it works on the usual database `.tenuto/tenuto.db`."""
+        program = str(Path(sys.executable).with_name("tenuto"))
+        if self.options.folder == FOLDER:
+            return [program, *arguments]
+        return [program, *arguments, "--db", str(self.options.folder / "runs.db")]
 
     def environment(self) -> Mapping[str, str]:
         """Return the environment that sends the workflow's host names to the local servers."""
@@ -99,7 +100,7 @@ class Example:
 
     def exists(self, run: str) -> bool:
         """Whether the run's start was recorded before the kill."""
-        asked = subprocess.run(self.tenuto("show", run), capture_output=True, check=False)
+        asked = subprocess.run(self.tenuto("show", run), capture_output=True, check=False, cwd=ROOT)
         return asked.returncode == 0
 
     def perform(self, noted: Mapping[str, Any], resume: bool) -> int:
@@ -114,6 +115,7 @@ class Example:
         with subprocess.Popen(
             command,
             env=self.environment(),
+            cwd=ROOT,
             preexec_fn=_die_with_parent,  # noqa: PLW1509  # this process has one thread
         ) as child:
             say(f"Kill it at any time (kill -9 {child.pid}) and type: {RESUME}\n")
@@ -151,9 +153,8 @@ def show_outcome(example: Example, run: str) -> int:
 
 
 def _short(words: list[str]) -> list[str]:
-    """Return words with paths made relative to where the user is."""
-    here = str(Path.cwd()) + os.sep
-    return [word.removeprefix(here) for word in words]
+    """Return words with paths made relative to ROOT."""
+    return [word.removeprefix(str(ROOT) + os.sep) for word in words]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -168,7 +169,7 @@ def main(arguments: list[str] | None = None) -> int:
         noted = example.begin()
     elif not example.options.resume:
         say(f"The last run was cut short: {noted['run']} goes on where it was.")
-    say("Starting the company's systems: " + ", ".join(system.title for system in SYSTEMS))
+    say("Starting the company's systems on this machine: LDAP, PostgreSQL, HTTP, SMTP")
     with example.company.open(example.options.latency_seconds):
         status = example.perform(noted, resume)
     if status < 0:
