@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,5 +65,6 @@ def postgres_server(authority: Authority) -> Iterator[Postgres]:
             lambda port: [postgres, "-D", data, "-p", str(port), *options],
             r"database system is ready to accept connections",
             user,
+            signal.SIGINT,  # does not wait for clients, as SIGTERM would
         ) as port:
             yield Postgres(port)

@@ -6,6 +6,7 @@ import os
 import pwd
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -83,10 +84,10 @@ class ServerProcess:
         self._settled.wait(READY_SECONDS)
         return self._is_ready
 
-    def stop(self) -> None:
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         """End the process, and its pipe."""
         if self._process.poll() is None:
-            self._process.terminate()
+            self._process.send_signal(how)
             try:
                 self._process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
@@ -99,7 +100,10 @@ class ServerProcess:
 
 @contextmanager
 def running(
-    command: Callable[[int], Sequence[str | Path]], ready: str, user: str | None = None
+    command: Callable[[int], Sequence[str | Path]],
+    ready: str,
+    user: str | None = None,
+    stop: signal.Signals = signal.SIGTERM,
 ) -> Iterator[int]:
     """Run a server on a free port; `command` makes its command line from the port.
 
@@ -114,6 +118,6 @@ def running(
                 yield port
                 return
         finally:
-            server.stop()
+            server.stop(stop)
         said = server.lines
     raise RuntimeError(f"{command(0)[0]} did not start; it said:\n" + "\n".join(said[-30:]))
