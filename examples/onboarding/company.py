@@ -119,7 +119,9 @@ class Company:
             for system, _, child in started:
                 assert child.stdout
                 if child.stdout.readline().strip() != b"ready":
-                    raise SystemExit(f"{system.title} did not start; see {self._output_of(system)}")
+                    child.wait(STOP_SECONDS)
+                    said = self._output_of(system).read_text(errors="replace").strip().splitlines()[-3:]
+                    raise SystemExit("\n  ".join([f"{system.title} did not start:", *said]))
             self.resolve = tuple(
                 f"{name}=127.0.0.1:{port}" for system, port, _ in started for name in system.names
             )

@@ -25,6 +25,7 @@ AS_NOBODY: Final = (
     f"--reuid={NOBODY}",
     f"--regid={NOBODY}",
     "--clear-groups",
+    "--securebits=+no_setuid_fixup",  # else access(2), by which PostgreSQL finds itself, ignores that right
     "--inh-caps=+dac_override",
     "--ambient-caps=+dac_override",
 )
