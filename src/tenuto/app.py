@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from tenuto.cli.commands import COMMANDS
-from tenuto.cli.root import Root, run_command_line
+from tenuto.cli.root import Root, complain, run_command_line, status_of
 from tenuto.cli.wiring import Wiring
+from tenuto.errors import TenutoError
 from tenuto.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -24,7 +25,12 @@ if TYPE_CHECKING:
 
 def main() -> NoReturn:
     """Run the command line."""
-    run_command_line(Root(load_command), wired(read_settings(os.environ)))
+    try:
+        settings = read_settings(os.environ)
+    except TenutoError as error:
+        complain(error)
+        sys.exit(status_of(error))
+    run_command_line(Root(load_command), wired(settings))
 
 
 def wired(settings: Settings) -> Wiring:
@@ -101,7 +107,10 @@ async def opened(settings: Settings) -> AsyncIterator[Desk]:
     command = " ".join(["tenuto", *sys.argv[1:2]])
     journal = await open_journal(settings.database, failed=failed, command=command)
     try:
-        evaluator = Evaluator()
+        evaluator = Evaluator(
+            time_limit_seconds=settings.expression_ms / 1000,
+            memory_limit_bytes=settings.expression_memory_mib * 1024 * 1024,
+        )
         gate = Gate(catalog, network, settings.secrets)
         worker = Worker(
             journal, gate, evaluator, builder(catalog, folders), clock, SystemChance(), __version__

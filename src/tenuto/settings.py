@@ -12,12 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from tenuto.errors import InvalidInput
+
 SECRET_PREFIX: Final = "TENUTO_SECRET_"  # noqa: S105  # the prefix of names, not a secret
 DEFAULT_DATABASE: Final = Path(".tenuto/tenuto.db")
 
 VARIABLES: Final[tuple[str, ...]] = (
     "TENUTO_DB",
     "TENUTO_DEBUG",
+    "TENUTO_EXPRESSION_MEMORY_MIB",
+    "TENUTO_EXPRESSION_MS",
     "TENUTO_RESOLVE",
     "TENUTO_SECRET_<NAME>",
     "NO_COLOR",
@@ -69,7 +73,8 @@ class Settings:
 
     `resolve` says where calls for a host and port really go, as `HOST:PORT=ADDRESS:PORT` texts
     with commas between them; a later text wins. `known` are files and folders with further
-    documents. `dumb` is true if the terminal cannot move its cursor.
+    documents. `dumb` is true if the terminal cannot move its cursor. The two limits hold for
+    expressions that could run long, which a child process evaluates.
     """
 
     database: Path = DEFAULT_DATABASE
@@ -81,10 +86,12 @@ class Settings:
     color: bool = True
     dumb: bool = False
     debug: bool = False
+    expression_ms: int = 100
+    expression_memory_mib: int = 64
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
-    """Return the settings that environment variables give."""
+    """Return the settings that environment variables give; raises `InvalidInput`."""
     return Settings(
         database=Path(environment.get("TENUTO_DB") or DEFAULT_DATABASE),
         resolve=tuple(filter(None, [environment.get("TENUTO_RESOLVE")])),
@@ -100,7 +107,18 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         color=not environment.get("NO_COLOR"),
         dumb=environment.get("TERM") in {"dumb", ""},
         debug=environment.get("TENUTO_DEBUG", "") not in {"", "0"},
+        expression_ms=_number(environment, "TENUTO_EXPRESSION_MS", 100, 60_000),
+        expression_memory_mib=_number(environment, "TENUTO_EXPRESSION_MEMORY_MIB", 64, 65_536),
     )
+
+
+def _number(environment: Mapping[str, str], name: str, default: int, most: int) -> int:
+    text = environment.get(name) or str(default)
+    if not text.isdecimal() or not 1 <= int(text) <= most:
+        raise InvalidInput(
+            f"{name} is {text!r}", hint=f"it is a whole number from 1 to {most}; without it {default}"
+        )
+    return int(text)
 
 
 def _environment_spelling(name: str) -> str:
