@@ -38,7 +38,7 @@ class _Sink:
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         self.envelopes.append(envelope)
-        self.encrypted.append(session.ssl is not None)
+        self.encrypted.append(server.transport.get_extra_info("sslcontext") is not None)
         return "250 kept"
 
 
@@ -82,7 +82,7 @@ class SmtpServer:
 
 def _log_in(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
     fits = (data.login, data.password) == (USER.encode(), PASSWORD.encode())
-    return AuthResult(success=fits)
+    return AuthResult(success=fits, handled=False)
 
 
 @contextmanager
