@@ -19,7 +19,7 @@ def check_flow(walk: Walk) -> None:
     for tasks in walk.lists:
         entries = list(_entries(tasks))
         listed_tasks.update(at for at, _, _ in entries)
-        walk.anchor = "flow-directive"
+        walk.anchor = "flow"
         _check_targets(walk, tasks, entries)
         if not tasks.parallel:
             _check_reach(walk, entries)
@@ -59,7 +59,7 @@ def _cases(at: At, task: _Task) -> Iterator[tuple[At, _Task]]:
 
 
 def _check_targets(walk: Walk, tasks: TaskList, entries: list[tuple[At, str, _Task]]) -> None:
-    names = [name for _, name, _ in entries]
+    names = {name for _, name, _ in entries}
     targets = set()
     for at, name, task in entries:
         for place, target in _directives(at, task):
@@ -71,8 +71,8 @@ def _check_targets(walk: Walk, tasks: TaskList, entries: list[tuple[At, str, _Ta
                 walk.error(
                     "unknown-target", place, message, "Use `continue`, `exit` or `end`, or a `do` task."
                 )
-            elif target not in names:
-                others = [other for other in names if other != name]
+            elif target not in names and not walk.is_full():
+                others = [other for _, other, _ in entries if other != name]
                 message = f"There is no task `{target}` in this list; `then` leads to tasks of the same list."
                 walk.error("unknown-target", place, message, meant(target, [*others, *DIRECTIVES]))
     _check_names(walk, entries, targets)
@@ -120,7 +120,7 @@ def _check_reach(walk: Walk, entries: list[tuple[At, str, _Task]]) -> None:
             waiting.extend(_next(entries, number, index))
     for number, (at, name, task) in enumerate(entries):
         if number not in reached and number - 1 in reached:
-            walk.anchor = "flow-directive"
+            walk.anchor = "flow"
             message = f"Nothing leads to the task `{name}`."
             hint = "The task before it leads elsewhere; name this one in a `then`, or remove it."
             walk.warn("unreachable-task", at, message, hint, key=True)
@@ -154,7 +154,7 @@ def _check_fallthrough(walk: Walk, at: At, task: _Task, following: str | None) -
 
 def _check_functions(walk: Walk) -> None:
     """Refuse functions under `use.functions` that lead to tasks by name: they stand in no list."""
-    walk.anchor = "flow-directive"
+    walk.anchor = "flow"
     data = walk.source.data
     use = data.get("use") if isinstance(data, dict) else None
     functions = use.get("functions") if isinstance(use, dict) else None

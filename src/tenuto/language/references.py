@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from tenuto.engine.model import Json
 from tenuto.language.expressions import ExpressionSyntax, parse
@@ -21,12 +21,16 @@ LANGUAGES: Final = ("js", "python")
 _CATALOGED: Final = re.compile(r"([^:@\s]+):([^:@\s]+)@([^:@\s]+)")
 _URL: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://\S+")
 _SECTIONS: Final = {
-    "authentications": "authentication policy",
-    "errors": "error",
-    "retries": "retry policy",
-    "secrets": "secret",
-    "timeouts": "timeout",
+    "authentications": ("authentication policy", "unknown-authentication"),
+    "errors": ("error", "unknown-error"),
+    "retries": ("retry policy", "unknown-retry"),
+    "secrets": ("secret", "unknown-secret"),
+    "timeouts": ("timeout", "unknown-timeout"),
 }
+
+
+# The names that each section of `use` defines.
+_Defined: TypeAlias = dict[str, dict[str, None]]
 
 
 class Known(Protocol):
@@ -42,40 +46,49 @@ class Known(Protocol):
 def check_references(walk: Walk, known: Known | None) -> None:
     """Look up every name, function, expression and schema that the walk has noted."""
     use = walk.source.data.get("use") if isinstance(walk.source.data, dict) else None
-    defined = use if isinstance(use, dict) else {}
+    defined = {section: _names(content) for section, content in use.items()} if isinstance(use, dict) else {}
     for reference in walk.references:
+        if walk.is_full():
+            break
         walk.anchor = reference.anchor
         _check_name(walk, defined, reference.at, reference.section, reference.name)
     for noted in walk.noted:
+        if walk.is_full():
+            break
         walk.anchor = noted.anchor
         _check_noted(walk, noted, defined, known)
-    secrets = names_in(defined, "secrets")
+    secrets = defined.get("secrets", {})
     for expression in walk.expressions:
+        if walk.is_full():
+            break
         walk.anchor = expression.anchor
         _check_expression(walk, expression, secrets)
 
 
-def names_in(defined: dict[str, Json], section: str) -> list[str]:
-    """Return the names that a section of `use` defines."""
-    content = defined.get(section)
-    return [name for name in content if isinstance(name, str)] if isinstance(content, dict | list) else []
+def _names(content: Json) -> dict[str, None]:
+    return (
+        dict.fromkeys(name for name in content if isinstance(name, str))
+        if isinstance(content, dict | list)
+        else {}
+    )
 
 
-def _misspelt(walk: Walk, defined: dict[str, Json], section: str) -> bool:
+def _misspelt(walk: Walk, defined: _Defined, section: str) -> bool:
     """Return whether the section may be there under a wrong name, which was reported already."""
     return section not in defined and (("use",) in walk.damaged or (not defined and () in walk.damaged))
 
 
-def _check_name(walk: Walk, defined: dict[str, Json], at: At, section: str, name: str) -> None:
-    names = names_in(defined, section)
+def _check_name(walk: Walk, defined: _Defined, at: At, section: str, name: str) -> None:
+    names = defined.get(section, {})
     if name in names or _misspelt(walk, defined, section):
         return
-    message = f"There is no {_SECTIONS[section]} `{name}` under `use.{section}`."
+    what, code = _SECTIONS[section]
+    message = f"There is no {what} `{name}` under `use.{section}`."
     hint = meant(name, names) or f"Define it under `use.{section}`."
-    walk.error(f"unknown-{_SECTIONS[section].split()[0]}", at, message, hint)
+    walk.error(code, at, message, hint)
 
 
-def _check_noted(walk: Walk, noted: Noted, defined: dict[str, Json], known: Known | None) -> None:
+def _check_noted(walk: Walk, noted: Noted, defined: _Defined, known: Known | None) -> None:
     match noted.how:
         case "call":
             _check_call(walk, noted, defined, known)
@@ -95,9 +108,9 @@ def _check_noted(walk: Walk, noted: Noted, defined: dict[str, Json], known: Know
 # ── calls ────────────────────────────────────────────────────────────────────────────────
 
 
-def _check_call(walk: Walk, noted: Noted, defined: dict[str, Json], known: Known | None) -> None:
+def _check_call(walk: Walk, noted: Noted, defined: _Defined, known: Known | None) -> None:
     name: str = noted.value
-    functions = names_in(defined, "functions")
+    functions = defined.get("functions", {})
     if name in functions or _URL.fullmatch(name):
         return
     cataloged = _CATALOGED.fullmatch(name)
@@ -122,10 +135,10 @@ def _check_call(walk: Walk, noted: Noted, defined: dict[str, Json], known: Known
 
 
 def _check_cataloged(
-    walk: Walk, at: At, cataloged: re.Match[str], defined: dict[str, Json], known: Known | None
+    walk: Walk, at: At, cataloged: re.Match[str], defined: _Defined, known: Known | None
 ) -> None:
     name, version, catalog = cataloged.groups()
-    catalogs = names_in(defined, "catalogs")
+    catalogs = defined.get("catalogs", {})
     if catalog not in catalogs and catalog != "default":
         if not _misspelt(walk, defined, "catalogs"):
             message = f"There is no catalog `{catalog}` under `use.catalogs`."
@@ -144,7 +157,7 @@ def _check_cataloged(
 # ── expressions and schemas ──────────────────────────────────────────────────────────────
 
 
-def _check_expression(walk: Walk, expression: Expression, secrets: list[str]) -> None:
+def _check_expression(walk: Walk, expression: Expression, secrets: dict[str, None]) -> None:
     try:
         parsed = parse(expression.text)
     except ExpressionSyntax as error:
@@ -167,8 +180,7 @@ def _check_expression(walk: Walk, expression: Expression, secrets: list[str]) ->
 def _inside(walk: Walk, expression: Expression, offset: int) -> tuple[int, int]:
     """Return the position of a character of an expression, or its start where the text is folded."""
     line, column = walk.source.position_at(expression.at)
-    lines = walk.source.text.split("\n")
-    rest = lines[line - 1][column - 1 :] if line <= len(lines) else ""
+    rest = walk.lines[line - 1][column - 1 :] if line <= len(walk.lines) else ""
     for quote in ("", "'", '"'):
         if rest.startswith(quote + expression.text):
             return line, column + len(quote) + min(offset, len(expression.text))

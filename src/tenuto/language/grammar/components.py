@@ -202,7 +202,7 @@ TASK_WORDS: Final = (
     "call", "do", "emit", "for", "fork", "listen", "raise", "run", "set", "switch", "try", "wait",
 )  # fmt: skip
 TASKS: Final = Named(
-    what="task", anchor="task", values=AnyTask(), words=frozenset(TASK_WORDS), tasks="sequence"
+    what="task", anchor="flow", values=AnyTask(), words=frozenset(TASK_WORDS), tasks="sequence"
 )
 ITERATOR: Final = Fields(
     title="`foreach`",

@@ -256,7 +256,7 @@ class Task(msgspec.Struct, frozen=True):
 
     def check(self, value: Json, at: At, walk: Walk) -> None:
         """Find the kind, then check the task's properties."""
-        before, walk.anchor = walk.anchor, "task"
+        before, XX
         if not isinstance(value, dict):
             hint = f"Indent its kind, one of {listed(TASK_WORDS)}, below the name."
             walk.wrong_type(at, "a task", value, hint)
@@ -309,7 +309,7 @@ EXTENDED: Final = (
 )
 USE: Final = Fields(
     title="`use`",
-    anchor="use",
+    anchor="document",
     shapes={
         "authentications": Map(DEFINED_AUTHENTICATION),
         "errors": Map(ERROR),
@@ -333,7 +333,7 @@ USE: Final = Fields(
 )
 DOCUMENT: Final = Fields(
     title="a workflow",
-    anchor="workflow",
+    anchor="document",
     shapes={
         "document": Fields(
             title="`document`",
@@ -357,7 +357,7 @@ DOCUMENT: Final = Fields(
         "output": OUTPUT,
         "schedule": Fields(
             title="`schedule`",
-            anchor="schedule",
+            anchor="document",
             shapes={
                 "every": Duration("error"),
                 "cron": Cron(),
@@ -369,7 +369,7 @@ DOCUMENT: Final = Fields(
         ),
         "evaluate": Fields(
             title="`evaluate`",
-            anchor="evaluate",
+            anchor="document",
             shapes={"language": Word(note="expression-language"), "mode": Enumeration(("strict", "loose"))},
         ),
     },

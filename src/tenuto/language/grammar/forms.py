@@ -118,9 +118,9 @@ class Duration(msgspec.Struct, frozen=True):
 
     def check(self, value: Json, at: At, walk: Walk) -> None:
         """Check how it is written, then how long it is."""
-        before = len(walk.problems)
+        before = walk.count()
         _DURATION.check(value, at, walk)
-        if len(walk.problems) > before or (isinstance(value, str) and "${" in value):
+        if walk.count() > before or (isinstance(value, str) and "${" in value):
             return
         try:
             seconds = duration_seconds(value)

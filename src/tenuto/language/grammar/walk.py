@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Container, Iterable
+from functools import cached_property
+from itertools import islice
 from typing import Final, Literal, Protocol, TypeAlias
 
 import msgspec
@@ -17,7 +19,13 @@ MAXIMUM_PROBLEMS: Final = 100
 
 At: TypeAlias = tuple[str | int, ...]
 
+MAXIMUM_MESSAGE: Final = 500
+
 _SHOWN_LENGTH: Final = 60
+# Longer words and further candidates are not compared: it would take long and help nobody.
+_COMPARED_LENGTH: Final = 60
+_COMPARED_WORDS: Final = 1000
+_LISTED_WORDS: Final = 20
 
 
 class Shape(Protocol):
@@ -76,9 +84,9 @@ class Walk:
     def __init__(self, source: Source, task: Shape) -> None:
         self.source = source
         self.task = task
-        self.anchor = "workflow"
+        self.anchor = "document"
         self.outer: list[Container[str]] = []
-        self.problems: list[Problem] = []
+        self._problems: dict[str, dict[Problem, None]] = {"error": {}, "warning": {}}
         self.damaged: set[At] = set()
         self.loose = _is_loose(source.data)
         self.variables: set[str] = set()
@@ -108,10 +116,31 @@ class Walk:
         severity: Literal["error", "warning"] = "error",
     ) -> None:
         """Record a problem at a known line and column, unless that was said already."""
+        if self.is_full(severity):
+            return
         told = f"{hint} See docs/reference/language.md#{self.anchor}.".lstrip()
+        if len(message) > MAXIMUM_MESSAGE:
+            message = message[: MAXIMUM_MESSAGE - 1] + "…"
         problem = Problem(code, *position, pointer_of(at), message, told, severity)
-        if problem not in self.problems:
-            self.problems.append(problem)
+        self._problems[severity][problem] = None
+
+    def is_full(self, severity: Literal["error", "warning"] = "error") -> bool:
+        """Return whether no more problems of that severity are taken."""
+        return len(self._problems[severity]) >= MAXIMUM_PROBLEMS
+
+    def count(self) -> int:
+        """Return how many problems there are."""
+        return sum(len(found) for found in self._problems.values())
+
+    def problems(self) -> list[Problem]:
+        """Return the problems in the order of the text; warnings only as far as errors leave room."""
+        kept = [*self._problems["error"], *self._problems["warning"]][:MAXIMUM_PROBLEMS]
+        return sorted(kept, key=lambda problem: (problem.line, problem.column))
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """The lines of the document's text."""
+        return self.source.text.split("\n")
 
     def note(self, at: At, how: str, value: Json, anchor: str | None = None) -> None:
         """Keep a value for a check after the walk."""
@@ -164,10 +193,14 @@ def nearest(word: str, words: Iterable[str], *, cutoff: float = 0.6) -> str | No
     """
     plain = _plain(word)
     best, found = cutoff, None
+    if len(word) > _COMPARED_LENGTH:
+        return None
     matcher = difflib.SequenceMatcher(b=plain)
-    for candidate in words:
+    for candidate in islice(words, _COMPARED_WORDS):
         other = _plain(candidate)
         matcher.set_seq1(other)
+        if matcher.real_quick_ratio() < best or matcher.quick_ratio() < best:
+            continue
         swapped = len(other) == len(plain) and sorted(other) == sorted(plain)
         ratio = 0.9 if swapped and other != plain else matcher.ratio()
         if ratio >= best and (found is None or ratio > best):
@@ -189,8 +222,8 @@ def listed(words: Iterable[str], conjunction: str = "or") -> str:
 
 def meant(word: str, words: Iterable[str]) -> str:
     """Return a hint: the nearest of the words if one is close, all of them otherwise."""
-    known = list(words)
+    known = list(islice(words, _COMPARED_WORDS))
     guess = nearest(word, known)
     if guess is not None:
         return f"Did you mean `{guess}`?"
-    return f"Known are {listed(known, 'and')}." if known else ""
+    return f"Known are {listed(known[:_LISTED_WORDS], 'and')}." if known else ""
