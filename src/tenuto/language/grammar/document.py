@@ -256,7 +256,7 @@ class Task(msgspec.Struct, frozen=True):
 
     def check(self, value: Json, at: At, walk: Walk) -> None:
         """Find the kind, then check the task's properties."""
-        before, before, walk.anchor = walk.anchor, "flow"
+        before, walk.anchor = walk.anchor, "flow"
         if not isinstance(value, dict):
             hint = f"Indent its kind, one of {listed(TASK_WORDS)}, below the name."
             walk.wrong_type(at, "a task", value, hint)
