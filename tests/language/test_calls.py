@@ -51,7 +51,9 @@ AUTH = "use: {authentications: {a: {bearer: {token: t}}, s: {basic: {use: vault}
         ("{oauth2: {use: vault}}", {"oauth2": "\x01nonce:vault\x01"}),
     ],
 )
-def test_authentications_are_resolved_but_secrets_stay_references(authentication: str, expected: object) -> None:
+def test_authentications_are_resolved_but_secrets_stay_references(
+    authentication: str, expected: object
+) -> None:
     """`use` names a policy of the document, or inside a scheme a secret."""
     endpoint = f"{{uri: 'https://x.test', authentication: {authentication}}}"
     call = asked(f"{{call: http, with: {{method: get, endpoint: {endpoint}}}}}", {"u": "me"}, AUTH)
@@ -63,8 +65,14 @@ def test_authentications_are_resolved_but_secrets_stay_references(authentication
     ("task", "function"),
     [
         ("{call: openapi, with: {document: {endpoint: 'https://x.test'}, operationId: o}}", "openapi.call"),
-        ("{call: grpc, with: {proto: {endpoint: 'file://a'}, service: {name: s, host: h}, method: m}}", "grpc.call"),
-        ("{call: asyncapi, with: {document: {endpoint: 'https://x.test'}, operation: o, message: {}}}", "asyncapi.publish"),
+        (
+            "{call: grpc, with: {proto: {endpoint: 'file://a'}, service: {name: s, host: h}, method: m}}",
+            "grpc.call",
+        ),
+        (
+            "{call: asyncapi, with: {document: {endpoint: 'https://x.test'}, operation: o, message: {}}}",
+            "asyncapi.publish",
+        ),
         ("{call: a2a, with: {method: message/send, server: {endpoint: 'https://x.test'}}}", "a2a.call"),
         ("{call: mcp, with: {method: tools/list, transport: {stdio: {command: x}}}}", "mcp.call"),
         ("{call: 'ldap.add_entry:1.0.0@default', with: {dn: x}}", "ldap.add_entry:1.0.0"),
@@ -158,6 +166,7 @@ FETCHED = "set: {said: '${ .message }'}\n"
         ("https://x.test/log/function.yaml", "https://x.test/log/function.yaml"),
         ("https://x.test/functions/log@v1.0.0", "https://x.test/functions/log/v1.0.0/function.yaml"),
         ("log:1.0.0@mine", "https://c.test/cat/functions/log/1.0.0/function.yaml"),
+        ("log:1.0.0@default", "functions/log/1.0.0/function.yaml"),
     ],
 )
 def test_functions_elsewhere_are_fetched_checked_and_run(call: str, uri: str) -> None:
@@ -250,7 +259,9 @@ EXTENSIONS = """
 
 def test_extensions_run_before_and_after_without_touching_the_data() -> None:
     """Their outputs are dropped; extension tasks are not extended themselves."""
-    done = play(EXTENSIONS % "continue", None, lambda c: {"real": 1} if c.function == "http.request" else None)
+    done = play(
+        EXTENSIONS % "continue", None, lambda c: {"real": 1} if c.function == "http.request" else None
+    )
 
     assert done.output == {"out": {"real": 1}}
     assert names(done.performed) == ["core.log:1.0.0", "http.request"] + ["core.log:1.0.0"] * 3

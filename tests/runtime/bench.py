@@ -10,8 +10,6 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tenuto.runtime.evaluation import Evaluator
-
 from tenuto.engine.ports import DocumentRow, Journal, RunRow
 from tenuto.errors import communication_fault
 from tenuto.language.load import digest
@@ -19,6 +17,7 @@ from tenuto.plugin import Call, function
 from tenuto.runtime.actions import Gate
 from tenuto.runtime.catalog import Catalog
 from tenuto.runtime.definitions import builder
+from tenuto.runtime.evaluation import Evaluator
 from tenuto.runtime.network import SystemNetwork
 from tenuto.runtime.worker import Worker
 from tenuto.storage.sqlite import open_journal

@@ -398,3 +398,56 @@ async def test_starting_an_id_twice_at_once_never_harms_the_store(tmp_path: Path
     assert "mine" in results
     assert row.status == "completed"
     assert called(made) == ["a", "b", "c"]
+
+
+async def test_a_child_that_is_not_awaited_is_still_driven_to_its_end(tmp_path: Path) -> None:
+    """The parent does not wait for it; whoever settles the parent does."""
+    body = "do: [{s: {run: {workflow: {namespace: test, name: child, version: latest}, await: false}}}]"
+    async with bench(tmp_path) as made:
+        await made.journal.put_documents(
+            [
+                document(
+                    "do: [{w: {wait: PT0S}}, {m: {call: 'probe.mark:1.0.0@default', with: {name: m}}}]",
+                    "child",
+                )
+            ]
+        )
+        row = await made.run(body, {"n": 1})
+        (child,) = await made.journal.runs(parent=row.id)
+
+    assert row.outcome == {"output": {"n": 1}}
+    assert child.status == "completed"
+    assert called(made) == ["m"]
+
+
+async def test_parents_and_children_hear_each_others_events(tmp_path: Path) -> None:
+    """What a child emits reaches its parent's other branch, and the other way round."""
+    child = """
+        do:
+          - ask: {listen: {to: {one: {with: {type: question}}}}}
+          - say: {emit: {event: {with: {type: answer, data: '${ .[0] * 2 }'}}}}
+    """
+    parent = """
+        do:
+          - both:
+              fork:
+                branches:
+                  - sub: {run: {workflow: {namespace: test, name: child, version: '1.0.0'}}}
+                  - talk:
+                      do:
+                        - pause: {call: 'probe.mark:1.0.0@default', with: {name: pause}}
+                        - ask: {emit: {event: {with: {type: question, data: 21}}}}
+                        - hear: {listen: {to: {one: {with: {type: answer}}}}}
+    """
+    async with bench(tmp_path) as made:
+        await made.journal.put_documents([document(child, "child")])
+        reached = made.probe.hold("pause")
+        run = await made.start(parent)
+        await reached.wait()
+        while not await made.journal.runs(parent=run, statuses=["waiting"]):
+            await made.journal.flush()
+        made.probe.held["pause"].set()
+        row = await made.worker.settle(run)
+
+    assert row.outcome is not None
+    assert row.outcome["output"][1] == [42]

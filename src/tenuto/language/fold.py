@@ -433,8 +433,9 @@ class Fold(Evaluating):
         self._end(Finish("cancelled"))
 
     def _end(self, finish: Finish) -> None:
-        for command in list(self.waits):
-            self.drop(command)
+        for command, waiting in list(self.waits.items()):
+            if waiting:
+                self.drop(command)
         self.state.in_flight = {}
         self.commands.append(finish)
         self._over = True

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tenuto.engine.advance import Program, Run
-from tenuto.engine.model import Command, Entry
+from tenuto.engine.model import Command, Entry, Open, Perform
 from tenuto.engine.ports import DocumentRow, RunRow
 from tenuto.errors import Conflict, NotFound
 from tenuto.runtime.snapshots import SnapshotPolicy
@@ -66,3 +66,10 @@ def find_start(entries: Sequence[Entry], task: str) -> tuple[str, int]:
     if named:
         raise Conflict(f"several tasks are called {task!r}", hint="name one by its path: " + ", ".join(named))
     raise NotFound(f"no task {task!r} was started in that run", hint="started were: " + ", ".join(starts))
+
+
+def wanted(run: Run, command: Open) -> bool:
+    """Return whether a command is still to be carried out; a detached action is, also after the run's end."""
+    if run.over:
+        return isinstance(command, Perform) and command.detached
+    return command.id in run.open and run.status != "suspended"

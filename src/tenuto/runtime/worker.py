@@ -64,9 +64,10 @@ from tenuto.errors import (
 )
 from tenuto.events.lifecycle import lifecycle_events
 from tenuto.runtime.actions import Gate
-from tenuto.runtime.hot import Definition, Hot, Step, find_start
+from tenuto.runtime.hot import Definition, Hot, Step, find_start, wanted
 from tenuto.runtime.jobs import Jobs
 from tenuto.runtime.listeners import Listeners
+from tenuto.runtime.settling import Settling
 from tenuto.runtime.snapshots import decode_run, encode_run
 from tenuto.runtime.timers import Timers
 
@@ -113,7 +114,8 @@ class Worker:
         self._watchers: list[Callable[[str, int, Entry], None]] = []
         self._jobs = Jobs()
         self._uncommitted = 0
-        self._settling: dict[str, list[asyncio.Future[RunRow | None]]] = {}
+        self._offspring: dict[str, list[str]] = {}  # children that their parents do not wait for
+        self._settling = Settling(self._settled)
         self._number: int | None = None
         self._failure: BaseException | None = None
 
@@ -189,13 +191,11 @@ class Worker:
     async def settle(self, run: str) -> RunRow:
         """Return when a run is over, suspended, or nothing here can move it; see `Runner.settle`."""
         await self.resume(run)
-        row = None
-        if not self._settled(run):
-            future: asyncio.Future[RunRow | None] = asyncio.get_running_loop().create_future()
-            self._settling.setdefault(run, []).append(future)
-            row = await future
+        row = await self._settling.wait(run)
         if detached := self._jobs.detached(run):
             await asyncio.wait(detached)
+        for child in self._offspring.pop(run, ()):
+            await self.settle(child)
         self._check()
         if row is None:
             await self._journal.flush()
@@ -233,16 +233,14 @@ class Worker:
         await asyncio.gather(*self._jobs.stop(), return_exceptions=True)
         if self._failure is None:
             await self._journal.flush()
-        for run in list(self._settling):
-            self._settle(run)
+        self._settling.end()
 
     def fail(self, error: BaseException) -> None:
         """The store has failed: nothing more is done, everybody who waits is told."""
         self._failure = error
         self._timers.stop()
         self._jobs.stop()
-        for run in list(self._settling):
-            self._settle(run, error=self._failed())
+        self._settling.end(self._failed())
 
     def _check(self) -> None:
         if self._failure is not None:
@@ -352,9 +350,9 @@ class Worker:
             for command in step.commands:
                 self._carry_out(hot, command)
             if hot.run is not None and hot.run.status == "suspended":
-                self._look_for_settled()
-        if self._settling and not self._uncommitted:
-            self._look_for_settled()
+                self._settling.look()
+        if len(self._settling) and not self._uncommitted:
+            self._settling.look()
 
     def _carry_out(self, hot: Hot, command: Command, *, again: bool = False) -> None:
         """Do what a run wants, unless a later event has taken it back meanwhile."""
@@ -368,7 +366,7 @@ class Worker:
         if isinstance(command, Finish):
             self._retire(hot)
             return
-        if command.id in hot.active or run.open.get(command.id) is None or run.status == "suspended":
+        if command.id in hot.active or not wanted(run, command):
             return
         hot.active[command.id] = None
         match command:
@@ -393,15 +391,14 @@ class Worker:
         hot.active.pop(event.id, None)
         if accepts(hot.run, event):
             self._feed([(hot, event)])
-        elif self._settling:
-            self._look_for_settled()
+        elif len(self._settling):
+            self._settling.look()
 
     # ── actions ───────────────────────────────────────────────────────────────────────
 
     def _act(self, hot: Hot, command: Perform) -> None:
         """Begin an action, unless it was dropped or the run suspended while it waited its turn."""
-        run = hot.run
-        if run is None or command.id not in run.open or run.status == "suspended":
+        if hot.run is None or not wanted(hot.run, command):
             hot.active.pop(command.id, None)
             self._jobs.acted()
             return
@@ -450,7 +447,7 @@ class Worker:
                 task.cancel()
         self._listeners.remove(hot.row.id)
         self._hot.pop(hot.row.id, None)
-        self._settle(hot.row.id, hot.row)
+        self._settling.settle(hot.row.id, hot.row)
 
     # ── timers, events, children ──────────────────────────────────────────────────────
 
@@ -556,7 +553,7 @@ class Worker:
             status="pending",
             started=now,
             updated=now,
-            parent=parent.row.id if parent and command and command.wait else None,
+            parent=parent.row.id if parent else None,
             parent_command=command.id if command and command.wait else None,
             origin=origin,
             origin_entries=origin_entries,
@@ -586,6 +583,7 @@ class Worker:
         told: list[tuple[Hot, Event]] = [(hot, started)]
         if parent is not None and command is not None and not command.wait:
             parent.active.pop(command.id, None)
+            self._offspring.setdefault(parent.row.id, []).append(run)
             told.append((parent, Answered(hot.row.started, command.id)))
         self._feed(told, created=hot.row)
         if len(self._hot) > HOT_RUNS:
@@ -668,30 +666,11 @@ class Worker:
         await self._journal.flush()
         self._check()
 
-    # ── settling ──────────────────────────────────────────────────────────────────────
-
     def _settled(self, run: str) -> bool:
+        """Whether a run is over, suspended, or waits for what nothing in this process can give."""
         hot = self._hot.get(run)
         if hot is None or hot.run is None or hot.run.over:
             return hot is None
         if hot.run.status == "suspended":
             return not hot.unwritten and not any(hot.active.get(id) for id in hot.run.open)
         return not (len(self._jobs) or self._uncommitted or len(self._timers))
-
-    def _look_for_settled(self) -> None:
-        # Not at once: the tasks that end right now are still on the list.
-        asyncio.get_running_loop().call_soon(self._wake_settled)
-
-    def _wake_settled(self) -> None:
-        for run in list(self._settling):
-            if self._settled(run):
-                self._settle(run)
-
-    def _settle(self, run: str, row: RunRow | None = None, error: BaseException | None = None) -> None:
-        for future in self._settling.pop(run, ()):
-            if future.done():
-                continue
-            if error is None:
-                future.set_result(row)
-            else:
-                future.set_exception(error)

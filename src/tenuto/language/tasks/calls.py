@@ -58,15 +58,13 @@ class Call(Kind):
             self._call_service(fold, frame, task, name)
         elif name in (fold.outline.use.get("functions") or {}):
             self._call_function(fold, frame, task, "/use/functions/" + escape(name))
-        elif name.endswith("@default") and "default" not in (fold.outline.use.get("catalogs") or {}):
-            full_name = name.removesuffix("@default")
-            if full_name.partition(":")[0] == UNDO:
-                frame.data = UndoData()
-                self._undo.step(fold, frame, task)
-                return
+        elif name.partition(":")[0] == UNDO and _of_default_catalog(fold, name):
+            frame.data = UndoData()
+            self._undo.step(fold, frame, task)
+        elif "." in name.partition(":")[0] and _of_default_catalog(fold, name):
             arguments = self._arguments(fold, frame, task)
             frame.data = WaitData()
-            fold.perform(frame, full_name, arguments)
+            fold.perform(frame, name.removesuffix("@default"), arguments)
         else:
             self._call_function(fold, frame, task, self._fetch_function(fold, frame, name))
 
@@ -168,10 +166,21 @@ def _expand(fold: Fold, frame: TaskFrame, value: Json, written: Json) -> Json:
     return fold.endpoint(result)
 
 
+def _of_default_catalog(fold: Fold, name: str) -> bool:
+    """Whether a function is one of the runtime's own catalog; a document may put its own in that place."""
+    return name.endswith("@default") and "default" not in (fold.outline.use.get("catalogs") or {})
+
+
 def _function_endpoint(fold: Fold, name: str) -> Json:
-    """Return where a function's definition is: in a catalog of the document, or at a URL."""
+    """Return where a function's definition is: in a catalog, or at a URL.
+
+    In the default catalog, names with a dot are connectors' functions; others are files in one of
+    the folders that were made known, laid out as a catalog is.
+    """
     match = _CATALOGED.fullmatch(name)
     if match and "://" not in name:
+        if _of_default_catalog(fold, name):
+            return f"functions/{match['name']}/{match['version']}/function.yaml"
         catalogs = fold.outline.use.get("catalogs") or {}
         if match["catalog"] not in catalogs:
             raise configuration_fault(f"use.catalogs has no {match['catalog']!r}")
@@ -219,14 +228,16 @@ class Run(Kind):
         """Start the process or the workflow."""
         definition = task.definition["run"]
         wait: bool = definition.get("await", True)
+        frame.data = WaitData()
         if "workflow" in definition:
             self._start_workflow(fold, frame, task, definition["workflow"], wait)
         else:
             self._start_process(fold, frame, task, definition, wait)
-        if wait:
-            frame.data = WaitData()
-        else:
-            fold.complete(frame, frame.input)
+
+    def answered(self, fold: Fold, frame: TaskFrame, command: int, output: Json) -> None:
+        """Take the output; if nothing waits for it, the input goes on."""
+        wait = fold.outline.task(frame.node).definition["run"].get("await", True)
+        fold.complete(frame, output if wait else frame.input)
 
     def _start_workflow(
         self, fold: Fold, frame: TaskFrame, task: Task, definition: dict[str, Json], wait: bool
@@ -242,7 +253,7 @@ class Run(Kind):
                 filled.get("input", frame.input),
                 wait,
             ),
-            frame.id if wait else 0,
+            frame.id,
         )
 
     def _start_process(
@@ -257,3 +268,5 @@ class Run(Kind):
             arguments["code"] = source
         arguments["output"] = definition.get("return", "stdout")
         fold.perform(frame, f"process.{kind}", arguments, detached=not wait)
+        if not wait:
+            fold.complete(frame, frame.input)

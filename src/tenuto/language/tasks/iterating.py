@@ -42,3 +42,13 @@ def handle_items(
         data.stage = "consume"
         fold.forget_answers(frame)
     return data.closed
+
+
+def take_item(fold: Fold, frame: TaskFrame, output: Json, exited: bool) -> None:
+    """An item's tasks are done; `exit` in them ends the subscription."""
+    data = frame.data
+    assert isinstance(data, ListenData | SubscribeData)
+    data.item = output
+    data.stage = "shape"
+    data.closed = data.closed or exited
+    fold.schedule(frame)

@@ -16,7 +16,7 @@ from tenuto.language.expressions import Expression, is_expression, parse
 from tenuto.language.fold import Fold, Kind
 from tenuto.language.program import Task
 from tenuto.language.state import ListenData, ListFrame, TaskFrame
-from tenuto.language.tasks.iterating import handle_items
+from tenuto.language.tasks.iterating import handle_items, take_item
 
 _PATTERN: Final = re.compile(r"[\\*+?\[\](){}|^$]")
 
@@ -63,12 +63,7 @@ class Listen(Kind):
 
     def listed(self, fold: Fold, frame: TaskFrame, ended: ListFrame, output: Json, exited: bool) -> None:
         """An item's tasks are done."""
-        data = frame.data
-        assert isinstance(data, ListenData)
-        data.item = output
-        data.stage = "shape"
-        data.closed = data.closed or exited
-        fold.schedule(frame)
+        take_item(fold, frame, output, exited)
 
 
 def _foreign(task: Task, event: dict[str, Json]) -> bool:

@@ -9,7 +9,7 @@ from tenuto.errors import configuration_fault
 from tenuto.language.fold import Fold, Kind
 from tenuto.language.program import Task
 from tenuto.language.state import ListFrame, SubscribeData, TaskFrame
-from tenuto.language.tasks.iterating import handle_items
+from tenuto.language.tasks.iterating import handle_items, take_item
 
 # How long to wait before asking again when a poll gave nothing.
 POLL_PAUSE_SECONDS: Final = 1.0
@@ -92,9 +92,4 @@ class Subscribe(Kind):
 
     def listed(self, fold: Fold, frame: TaskFrame, ended: ListFrame, output: Json, exited: bool) -> None:
         """A message's tasks are done."""
-        data = frame.data
-        assert isinstance(data, SubscribeData)
-        data.item = output
-        data.stage = "shape"
-        data.closed = data.closed or exited
-        fold.schedule(frame)
+        take_item(fold, frame, output, exited)

@@ -1,0 +1,50 @@
+"""Who waits for a run to be over, suspended, or stuck until something comes from outside."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from tenuto.engine.ports import RunRow
+
+
+class Settling:
+    """Wakes those who wait as soon as `settled` holds for their run."""
+
+    def __init__(self, settled: Callable[[str], bool]) -> None:
+        self._settled = settled
+        self._waiting: dict[str, list[asyncio.Future[RunRow | None]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    async def wait(self, run: str) -> RunRow | None:
+        """Return when a run has settled; its row, if that is at hand."""
+        if self._settled(run):
+            return None
+        future: asyncio.Future[RunRow | None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(run, []).append(future)
+        return await future
+
+    def look(self) -> None:
+        """Look whether some run has settled, after this turn: the tasks that end now are still on the list."""
+        asyncio.get_running_loop().call_soon(self._look)
+
+    def _look(self) -> None:
+        for run in [run for run in self._waiting if self._settled(run)]:
+            self.settle(run)
+
+    def settle(self, run: str, row: RunRow | None = None) -> None:
+        """Wake all who wait for a run."""
+        for future in self._waiting.pop(run, ()):
+            if not future.done():
+                future.set_result(row)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Wake everybody: nothing more will happen here."""
+        for run in list(self._waiting):
+            for future in self._waiting.pop(run):
+                if not future.done() and error is not None:
+                    future.set_exception(error)
+                elif not future.done():
+                    future.set_result(None)
