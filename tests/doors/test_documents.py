@@ -77,6 +77,16 @@ def test_standard_input_can_be_validated(tenuto: Tenuto, write: Write) -> None:
     assert tenuto("validate", "-", stdin=text).out == "<stdin>: valid\n"
 
 
+def test_a_folder_means_the_workflows_in_it(tenuto: Tenuto, write: Write, tmp_path: Path) -> None:
+    """Other YAML and JSON files in a folder are passed over; one that is named is not."""
+    write("flow", "- a: {set: {x: 1}}")
+    (tmp_path / "values.yaml").write_text("just: data\n")
+    (tmp_path / ".hidden.yaml").write_text("document: {}\n")
+
+    assert [each["file"] for each in tenuto("validate", ".", "--format", "json").json] == ["flow.yaml"]
+    assert tenuto("validate", "values.yaml").status == 2
+
+
 def test_a_missing_file_is_named_and_its_neighbours_offered(tenuto: Tenuto, write: Write) -> None:
     """One line says what is wrong, one what is there."""
     write("flow", "- a: {set: {x: 1}}")

@@ -146,6 +146,18 @@ def test_an_id_is_letters_digits_underscores_hyphens(tenuto: Tenuto, write: Writ
     assert tenuto("run", "flow.yaml", "--id", "A-z_9").status == 0
 
 
+def test_the_starter_runs(tenuto: Tenuto) -> None:
+    """What `tenuto init` writes runs as it says, without a network."""
+    tenuto("init")
+
+    assert tenuto("run", "hello.yaml").json == {"greetings": ["Hello, world!"]}
+    people = '{"name": "Ada", "guests": ["Grace", "Alan"]}'
+    expected = {"greetings": ["Hello, Ada!", "Hello, Grace!", "Hello, Alan!"]}
+    assert tenuto("run", "hello.yaml", "-i", people).json == expected
+    assert tenuto("run", "hello.yaml", "-i", '{"name": "nobody"}').json == {"greetings": ["Hello, somebody!"]}
+    assert tenuto("run", "hello.yaml", "-i", '{"name": ""}').status == 2
+
+
 # ── what can be given to a run ───────────────────────────────────────────────────────────
 
 

@@ -13,7 +13,7 @@ from tenuto.cli.output import write
 from tenuto.cli.problems import as_json, described
 from tenuto.cli.wiring import Wiring
 from tenuto.errors import Conflict, InvalidDocument, InvalidInput
-from tenuto.operations.documents import Checked, check
+from tenuto.operations.documents import Checked, check, is_workflow
 from tenuto.operations.graph import graph_of
 from tenuto.operations.graph_mermaid import mermaid
 from tenuto.operations.graph_svg import svg
@@ -55,7 +55,7 @@ def init(folder: Path, force: bool) -> None:
 )
 @click.pass_obj
 def validate(wiring: Wiring, /, files: tuple[str, ...], format: str) -> int:
-    """Check each FILE (`-`: standard input; a folder: every YAML and JSON file in it).
+    """Check each FILE (`-`: standard input; a folder: every workflow in it).
 
     Each mistake is told once, with its place and how to mend it. The exit status is 2 if there
     is an error; warnings do not count. As JSON:
@@ -68,10 +68,15 @@ def validate(wiring: Wiring, /, files: tuple[str, ...], format: str) -> int:
       tenuto validate --format json *.yaml
       cat hello.yaml | tenuto validate -
     """
-    names = [name for file in files for name in workflow_files(file)]
-    if not names:
-        raise InvalidInput("there is no YAML or JSON file in what you named")
-    results = [check(_shown(name), read(name), wiring.known()) for name in names]
+    known = wiring.known()
+    results = [
+        checked
+        for file in files
+        for name in workflow_files(file)
+        if (checked := check(_shown(name), read(name), known)) and (name == file or is_workflow(checked))
+    ]
+    if not results:
+        raise InvalidInput("there is no workflow in what you named", hint="name a YAML or JSON file")
     if format == "json":
         write([_report(result) for result in results], "json")
     else:

@@ -38,7 +38,7 @@ class Progress:
         self._live = live
         self._color = color
         self._symbols = symbols_for(stream.encoding)
-        self._tasks = Tasks()
+        self._tasks = Tasks(answers=False)
         self._run: str | None = None
         self._early: list[tuple[str, int, Entry]] = []
         self._seen = 0
@@ -52,20 +52,24 @@ class Progress:
         elif run == self._run:
             self._tell(seq, entry)
 
-    def follow(self, run: str, past: list[tuple[int, Entry]]) -> None:
-        """Follow this run from now on; `past` is what its journal holds already."""
-        if any(other == run and seq == 1 for other, seq, _ in self._early):
-            past = []  # It has just begun: everything is among what came early.
-        for seq, entry in past:
-            self._seen = seq
-            self._tasks.tell(entry)
-        if past and not self._live:
+    def remember(self, seq: int, entry: Entry) -> None:
+        """Take in an entry of the run's past, without showing it."""
+        self._seen = seq
+        self._tasks.tell(entry)
+
+    def follow(self, run: str) -> None:
+        """Follow this run from now on."""
+        if self._seen and not self._live:
             done = sum(task.status == "completed" for task in self._tasks.all)
             self._say(f"going on after {done} finished task{'' if done == 1 else 's'}")
         self._run = run
         early, self._early = self._early, []
         for other, seq, entry in early:
             self.watch(other, seq, entry)
+
+    def has_begun(self, run: str) -> bool:
+        """Tell whether the first entry of a run was among those that came early."""
+        return any(other == run and seq == 1 for other, seq, _ in self._early)
 
     @property
     def tasks(self) -> list[TaskView]:
@@ -94,7 +98,7 @@ class Progress:
         self._say(text)
 
     def _say(self, text: str) -> None:
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(OSError):
             print(text, file=self._stream, flush=True)
 
     # ── the tree ──────────────────────────────────────────────────────────────────────
@@ -116,7 +120,7 @@ class Progress:
         # Line wrap is off while drawing: a terminal that was just made narrower must not add lines.
         up = f"\x1b[{self._drawn}A" if self._drawn else ""
         body = "".join(f"\x1b[2K{line}\n" for line in lines)
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(OSError):
             self._stream.write(f"\x1b[?7l{up}\r{body}\x1b[J\x1b[?7h")
             self._stream.flush()
         self._drawn = len(lines)

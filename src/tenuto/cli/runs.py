@@ -235,7 +235,7 @@ def _known(settings: Settings) -> list[DocumentRow]:
     rows = []
     for path, named in known_files(settings.known):
         checked = check(str(path), read(str(path)))
-        if not is_workflow(checked):
+        if not is_workflow(checked) or (checked.source is None and not named):
             if named:
                 raise Invalid(f"--with: {path} is no workflow", hint="it has no `document` and `do`")
             continue
@@ -257,10 +257,11 @@ def _drive(session: Session, begin: Callable[[Desk], Awaitable[str]], format: st
             try:
                 id = await begin(desk)
                 current.append(id)
-                past = await _past(desk, id) if taken_up else []
+                if taken_up and not progress.has_begun(id):
+                    await _remember(desk, id, progress)
                 again = session.suggest("resume", id)
                 click.echo(click.style(f"run {id}\nif it stops: {again}", dim=True), err=True)
-                progress.follow(id, past)
+                progress.follow(id)
                 drawing = asyncio.ensure_future(progress.draw_always())
                 return await settle_run(desk, id)
             finally:
@@ -276,9 +277,11 @@ def _drive(session: Session, begin: Callable[[Desk], Awaitable[str]], format: st
     return _outcome(session, row, format)
 
 
-async def _past(desk: Desk, run: str) -> list[Any]:
+async def _remember(desk: Desk, run: str, progress: Progress) -> None:
     row = await desk.journal.run(run)
-    return [] if row is None else [item async for item in entries(desk.journal, row.number)]
+    if row is not None:
+        async for seq, entry in entries(desk.journal, row.number):
+            progress.remember(seq, entry)
 
 
 def _say_stopped(session: Session, current: list[str]) -> None:

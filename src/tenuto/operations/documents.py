@@ -57,9 +57,11 @@ def definition(checked: Checked, origin: str | None = None) -> DocumentRow:
 
 
 def is_workflow(checked: Checked) -> bool:
-    """Tell whether a file seems to be meant as a workflow: it has `document` and `do`."""
-    data = None if checked.source is None else checked.source.data
-    return isinstance(data, dict) and "document" in data and "do" in data
+    """Tell whether a file seems to be meant as a workflow: it has `document` or `do`, or is unreadable."""
+    if checked.source is None:
+        return True
+    data = checked.source.data
+    return isinstance(data, dict) and ("document" in data or "do" in data)
 
 
 def check_input(checked: Checked, data: Json) -> None:

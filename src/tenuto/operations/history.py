@@ -104,16 +104,22 @@ class EventView(msgspec.Struct, frozen=True):
 
 
 class Tasks:
-    """The tasks of a run, kept up to date entry by entry."""
+    """The tasks of a run, kept up to date entry by entry; with what actions answered, if wanted."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, answers: bool = True) -> None:
+        self._answers = answers
         self.all: list[TaskView] = []
         self._latest: dict[str, TaskView] = {}
 
     def tell(self, entry: Entry) -> list[TaskView]:
         """Take in one entry; return the tasks that changed, in the order of the changes."""
         changed = [self._note(note, entry.event.time) for note in entry.notes]
-        if isinstance(entry.event, Answered) and changed and changed[0].status == "completed":
+        if (
+            self._answers
+            and isinstance(entry.event, Answered)
+            and changed
+            and changed[0].status == "completed"
+        ):
             changed[0].answer = entry.event.output
         return changed
 
@@ -169,14 +175,14 @@ async def find_row(journal: Journal, run: str | None) -> RunRow:
 
     The first letters of an id suffice if only one of the newest runs begins with them.
     """
+    row = None if run is None else await journal.run(run)
+    if row is not None:
+        return row
     newest = await journal.runs(limit=PAGE)
     if run is None:
         row = next((each for each in newest if each.parent is None), None)
         if row is None:
             raise NotFound("there are no runs yet", hint="`tenuto run FILE` starts one")
-        return row
-    row = await journal.run(run)
-    if row is not None:
         return row
     alike = [each for each in newest if each.id.startswith(run)]
     if len(alike) == 1:
