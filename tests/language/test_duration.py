@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,7 +31,23 @@ def test_durations_are_counted_in_seconds(value: object, seconds: float) -> None
 
 @pytest.mark.parametrize(
     "value",
-    ["", "P", "PT", "30", "P1Y", "P1M", "PT-1S", "pt1s", {"weeks": 1}, {"hours": "1"}, {"hours": -1}, {"hours": True}, 5, None, []],
+    [
+        "",
+        "P",
+        "PT",
+        "30",
+        "P1Y",
+        "P1M",
+        "PT-1S",
+        "pt1s",
+        {"weeks": 1},
+        {"hours": "1"},
+        {"hours": -1},
+        {"hours": True},
+        5,
+        None,
+        [],
+    ],
 )
 def test_what_is_no_duration_is_refused_with_a_reason(value: object) -> None:
     """Months and years too: their length varies."""
@@ -40,7 +58,5 @@ def test_what_is_no_duration_is_refused_with_a_reason(value: object) -> None:
 @given(st.text(max_size=20))
 def test_any_text_is_a_duration_or_refused(text: str) -> None:
     """Nothing else can come out."""
-    try:
+    with contextlib.suppress(ValueError):
         assert duration_seconds(text) >= 0.0
-    except ValueError:
-        pass

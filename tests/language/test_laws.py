@@ -45,7 +45,9 @@ def composite(inner: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dic
         lists.map(lambda tasks: {"do": tasks}),
         lists.map(lambda tasks: {"for": {"in": "[1, 2]"}, "do": tasks}),
         st.tuples(lists, st.booleans()).map(lambda p: {"fork": {"branches": p[0], "compete": p[1]}}),
-        lists.map(lambda tasks: {"try": tasks, "catch": {"do": listed([{"set": {"caught": "${ $error.status }"}}])}}),
+        lists.map(
+            lambda tasks: {"try": tasks, "catch": {"do": listed([{"set": {"caught": "${ $error.status }"}}])}}
+        ),
         lists.map(lambda tasks: {"try": tasks, "catch": {"retry": retry}}),
     )
 
@@ -76,7 +78,9 @@ def play_out(document: dict[str, Any], choices: list[int]) -> list[Event]:
         if isinstance(command, Perform) and choice % 5 == 0:
             made.tell(Failed(made.now, command.id, FAULT))
         else:
-            made.tell(Answered(made.now, command.id, {"n": choice % 4} if isinstance(command, Perform) else None))
+            made.tell(
+                Answered(made.now, command.id, {"n": choice % 4} if isinstance(command, Perform) else None)
+            )
     return made.events
 
 
@@ -84,8 +88,8 @@ def folded(interpreter: Interpreter, events: list[Event], cuts: set[int]) -> tup
     """Fold events; at each cut, go through bytes as a restart from a snapshot would."""
     run: Run | None = None
     commands: list[Command] = []
-    for position, event in enumerate(events):
-        event = msgspec.json.decode(msgspec.json.encode(Entry(event)), type=Entry).event
+    for position, told in enumerate(events):
+        event = msgspec.json.decode(msgspec.json.encode(Entry(told)), type=Entry).event
         assert accepts(run, event)
         run, more = advance(interpreter, run, event)
         commands += more
@@ -97,7 +101,9 @@ def folded(interpreter: Interpreter, events: list[Event], cuts: set[int]) -> tup
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(documents, st.lists(st.integers(0, 1000), max_size=40), st.sets(st.integers(0, 40)))
-def test_a_crash_anywhere_changes_nothing(document: dict[str, Any], choices: list[int], cuts: set[int]) -> None:
+def test_a_crash_anywhere_changes_nothing(
+    document: dict[str, Any], choices: list[int], cuts: set[int]
+) -> None:
     """Any prefix, stored as a snapshot or folded again, wants the same next."""
     events = play_out(document, choices)
 
@@ -137,5 +143,3 @@ def test_a_run_that_is_over_leaves_nothing_open(document: dict[str, Any], choice
         else:
             assert run.open, "a run that is not over waits for something"
             assert set(run.open) == set(run.state.waits)
-
-

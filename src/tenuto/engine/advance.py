@@ -112,8 +112,8 @@ def advance(program: Program, run: Run | None, event: Event) -> tuple[Run, tuple
     if isinstance(event, Answered | Failed):
         opened = {id: command for id, command in opened.items() if id != event.id}
     state, commands = program.step(run.state, event)
-    held = "suspended" if run.status == "suspended" and not isinstance(event, CancelRequested) else "running"
-    return _apply(held, opened, state, commands)
+    held = run.status == "suspended" and not isinstance(event, CancelRequested)
+    return _apply("suspended" if held else "running", opened, state, commands)
 
 
 def _apply(

@@ -27,7 +27,7 @@ class Settling:
         return await future
 
     def look(self) -> None:
-        """Look whether some run has settled, after this turn: the tasks that end now are still on the list."""
+        """Look whether some run has settled, once the tasks that end in this turn are gone."""
         asyncio.get_running_loop().call_soon(self._look)
 
     def _look(self) -> None:
