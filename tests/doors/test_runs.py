@@ -340,6 +340,9 @@ def test_a_run_is_retried_from_a_task(tenuto: Tenuto, write: Write, tmp_path: Pa
 
     assert (failed.status, retried.status, retried.out) == (1, 0, '{"done":true}\n')
     assert (tmp_path / "log").read_text() == "first\n"
+    assert "going on" in retried.err
+    assert "started   first" not in retried.err
+    assert "started   last" in retried.err
     assert tenuto("show", "-o", "json").json["origin"] == "r"
     assert tenuto("retry", "r", "--from", "nothing").status == 2
 

@@ -11,7 +11,7 @@ from tenuto.cli.output import cells, printable
 from tenuto.errors import Problem
 
 _WIDTH: Final = 100
-_WORD: Final = re.compile(r"""(?:[^\s:,\[\]{}"']|:(?!\s|$))+""")
+_WORD: Final = re.compile(r""""[^"]*"|'[^']*'|(?:[^\s:,\[\]{}"']|:(?!\s|$))+""")
 
 
 def described(file: str, text: str | None, problem: Problem) -> str:

@@ -57,11 +57,14 @@ class Progress:
         self._seen = seq
         self._tasks.tell(entry)
 
-    def follow(self, run: str) -> None:
-        """Follow this run from now on."""
+    def follow(self, run: str, shared: int = 0) -> None:
+        """Follow this run from now on; so many of its entries were taken over from another run."""
+        for other, seq, entry in self._early:
+            if other == run and self._seen < seq <= shared:
+                self.remember(seq, entry)
         if self._seen and not self._live:
             done = sum(task.status == "completed" for task in self._tasks.all)
-            self._say(f"going on after {done} finished task{'' if done == 1 else 's'}")
+            self._say("going on" + (f" after {done} finished task{'' if done == 1 else 's'}" if done else ""))
         self._run = run
         early, self._early = self._early, []
         for other, seq, entry in early:

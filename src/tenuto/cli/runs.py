@@ -257,11 +257,10 @@ def _drive(session: Session, begin: Callable[[Desk], Awaitable[str]], format: st
             try:
                 id = await begin(desk)
                 current.append(id)
-                if taken_up and not progress.has_begun(id):
-                    await _remember(desk, id, progress)
+                shared = await _remember(desk, id, progress) if taken_up else 0
                 again = session.suggest("resume", id)
                 click.echo(click.style(f"run {id}\nif it stops: {again}", dim=True), err=True)
-                progress.follow(id)
+                progress.follow(id, shared)
                 drawing = asyncio.ensure_future(progress.draw_always())
                 return await settle_run(desk, id)
             finally:
@@ -277,11 +276,16 @@ def _drive(session: Session, begin: Callable[[Desk], Awaitable[str]], format: st
     return _outcome(session, row, format)
 
 
-async def _remember(desk: Desk, run: str, progress: Progress) -> None:
+async def _remember(desk: Desk, run: str, progress: Progress) -> int:
+    """Tell what the run did before; return how many entries it took over from another run."""
     row = await desk.journal.run(run)
-    if row is not None:
+    if row is None:
+        return 0
+    if not progress.has_begun(run):
         async for seq, entry in entries(desk.journal, row.number):
             progress.remember(seq, entry)
+    # The last of the shared entries is told anew: it is what starts the task again.
+    return max(0, (row.origin_entries or 0) - 1)
 
 
 def _say_stopped(session: Session, current: list[str]) -> None:
