@@ -84,7 +84,7 @@ TYPOS: tuple[tuple[str, str, str, str, str], ...] = (
     ("authentication: {use: token}", "authentication: {use: tokn}", "tokn", "unknown-authentication", "`token`?"),
     ("      digest: {use: pass}", "      digest: {use: pas}", "pas}", "unknown-secret", "Did you mean `pass`?"),
     # values
-    ("  dsl: 1.0.3", "  dsl: 1.0", "1.0\n", "wrong-type", 'Quote it: "1.0".'),
+    ("  dsl: 1.0.3", "  dsl: 1.0", "1.0\n", "wrong-type", "Write all three numbers."),
     ("  dsl: 1.0.3", "  dsl: 2.0.0", "2.0.0", "unsupported-dsl", "Write `dsl: '1.0.3'`."),
     ("  name: complete", "  name: com_plete", "com_plete", "bad-name", "Replace spaces, dots and underscores"),
     ("  name: complete\n  version: 1.0.0", "  name: complete\n  version: v1", "v1", "bad-version", "three numbers"),

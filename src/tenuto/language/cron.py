@@ -44,14 +44,14 @@ def cron_mistake(expression: str) -> str | None:
 def _part_mistake(part: str, name: str, low: int, high: int, names: dict[str, int]) -> str | None:
     match = _PART.fullmatch(part)
     if match is None:
-        return f"`{part}` is not a {name}"
+        return f"`{part}` is no {name}"
     numbers = []
     for text in match.group(1, 2):
         if text is None:
             continue
         number = int(text) if text.isdecimal() and len(text) < 5 else names.get(text.upper())
         if number is None:
-            return f"`{text}` is not a {name}"
+            return f"`{text}` is no {name}"
         if not low <= number <= high:
             return f"the {name} is {number}; it goes from {low} to {high}"
         numbers.append(number)

@@ -275,7 +275,7 @@ class Task(msgspec.Struct, frozen=True):
         if kind == "do" and "while" in value:
             kind = "for"
         if kind is None:
-            message = f"{label(at)} says not what kind of task it is."
+            message = f"{label(at)} does not say what kind of task it is."
             walk.error("no-kind", at, message, f"Add one of {listed(TASK_WORDS)}.", key=True)
             return
         shape = KINDS[kind]

@@ -52,25 +52,25 @@ VARIABLE: Final = Form(
 )
 NOT_EMPTY: Final = Form("a name", re.compile(r".+", re.DOTALL), "empty-value")
 URI: Final = Form(
-    "a URI, a URI template or one whole expression",
+    "a URI, a URI template or an expression",
     re.compile(r"(?!\s*\$\{)(?=\S)(([^:/?#]+):)?(//([^/?#\s]*))?([^?#\s]*)(\?([^#\s]*))?(#(\S*))?"),
     "bad-uri",
     "A URI has no spaces.",
 )
 TIME: Final = Form(
-    "a time such as `2026-01-31T12:00:00Z`, or one whole expression",
+    "a time such as `2026-01-31T12:00:00Z`, or an expression",
     re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII),
     "bad-time",
     "Give date, time and offset.",
 )
 POINTER: Final = Form(
-    "a JSON pointer such as `/do/0/task`, or one whole expression",
+    "a JSON pointer such as `/do/0/task`, or an expression",
     re.compile(r"(/([^~/]|~[01])*)*", re.DOTALL),
     "bad-pointer",
     "Begin it with `/`.",
 )
 ISO_DURATION: Final = Form(
-    "a duration: `PT30S`, `seconds: 30`, or one whole expression",
+    "a duration (`PT30S`, `seconds: 30` or an expression)",
     re.compile(
         r"P(?!$)(\d+(?:\.\d+)?Y)?(\d+(?:\.\d+)?M)?(\d+(?:\.\d+)?W)?(\d+(?:\.\d+)?D)?"
         r"(T(?=\d)(\d+(?:\.\d+)?H)?(\d+(?:\.\d+)?M)?(\d+(?:\.\d+)?S)?)?",
@@ -92,7 +92,7 @@ READ: Final = Enumeration(("data", "envelope", "raw"))
 
 _UNITS: Final = ("days", "hours", "minutes", "seconds", "milliseconds")
 _DURATION: Final = Kind(
-    expected="a duration: `PT30S`, `seconds: 30`, or one whole expression",
+    expected="a duration (`PT30S`, `seconds: 30` or an expression)",
     text=Text(ISO_DURATION),
     mapping=Fields(
         title="a duration",

@@ -221,7 +221,7 @@ class Text(msgspec.Struct, frozen=True):
     def check(self, value: Json, at: At, walk: Walk) -> None:
         """Check that it is text, and note the expression in it."""
         if not isinstance(value, str):
-            walk.wrong_type(at, self.form.expected if self.form else "text", value, quoting(value))
+            wrong_text(self.form, value, at, walk)
         elif self.form is None:
             note_text(value, at, walk, shell_text=self.shell_text)
         elif is_expression(value):
@@ -244,7 +244,7 @@ class Word(msgspec.Struct, frozen=True):
     def check(self, value: Json, at: At, walk: Walk) -> None:
         """Check that it is text of the expected form."""
         if not isinstance(value, str):
-            walk.wrong_type(at, self.form.expected if self.form else "text", value, quoting(value))
+            wrong_text(self.form, value, at, walk)
         elif self.form is not None and not self.form.check(value, at, walk):
             return
         elif self.note:
@@ -505,6 +505,14 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
             )
         else:
             shape.check(value, at, walk)
+
+
+def wrong_text(form: Form | None, value: Json, at: At, walk: Walk) -> None:
+    """Report a value that is no text; advise quotes only where they would mend it."""
+    hint = quoting(value)
+    if form is not None and not form.pattern.fullmatch(str(value)):
+        hint = form.hint
+    walk.wrong_type(at, form.expected if form else "text", value, hint)
 
 
 def quoting(value: Json) -> str:
