@@ -58,6 +58,7 @@ def main() -> None:
         return
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
+    listening.listen()
     print(listening.getsockname()[1], flush=True)
     application = server.streamable_http_app(json_response="json" in sys.argv)
     uvicorn.Server(uvicorn.Config(application, log_level="error")).run(sockets=[listening])

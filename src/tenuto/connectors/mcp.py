@@ -181,6 +181,8 @@ class _Inbox:
                 self.full.set_result(None)
             return
         self._kept += data
+        if b"\n" not in data:
+            return
         *lines, rest = self._kept.split(b"\n")
         self._kept = bytearray(rest)
         for line in lines:
