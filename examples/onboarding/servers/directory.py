@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 from asyncio import IncompleteReadError, StreamReader, StreamWriter
-from typing import Final
+from typing import Final, NamedTuple
 
 from onboarding.servers import ber
 from onboarding.servers.ber import Element
@@ -15,6 +15,7 @@ from onboarding.servers.request_log import RequestLog
 
 ADMIN: Final = f"cn=admin,{BASE}"
 WHO_AM_I: Final = "1.3.6.1.4.1.4203.1.11.3"
+PAGED_RESULTS: Final = "1.2.840.113556.1.4.319"  # RFC 2696
 
 BIND, UNBIND, SEARCH, MODIFY, ADD, DELETE, COMPARE, ABANDON, EXTENDED = (
     0x60,
@@ -42,6 +43,7 @@ ROOT: Final[Attributes] = {
     "namingContexts": [BASE],
     "supportedLDAPVersion": ["3"],
     "supportedExtension": [WHO_AM_I],
+    "supportedControl": [PAGED_RESULTS],
     "vendorName": ["Example Company"],
 }
 
@@ -79,15 +81,16 @@ class Directory:
     async def _answer(self, session: _Session, operation: Element, controls: list[Element]) -> list[bytes]:
         tag = ANSWERS.get(operation.tag, 0x78)
         found: list[bytes] = []
-        extra = b""
+        extra = control = b""
         code, message = Code.SUCCESS, ""
         try:
-            _refuse_critical(controls)
+            page = _asked_page(controls)
             match operation.tag:
                 case 0x60:
                     self._bind(session, operation)
                 case 0x63:
                     found = self._search(session, operation)
+                    found, control = page.cut(found) if page else (found, b"")
                 case 0x77:
                     extra = _extended(session, operation)
                 case 0x66 | 0x68 | 0x4A | 0x6E:
@@ -101,7 +104,7 @@ class Directory:
             changed = operation.tag in (MODIFY, ADD, DELETE) and code is Code.SUCCESS
             self._log.write(NAMES[operation.tag], _described(operation), None, code.name.lower(), changed)
         result = (ber.number(code, ber.ENUMERATED), ber.text(""), ber.text(message), extra)
-        return [*found, ber.wrap(tag, *result)]
+        return [*found, ber.wrap(tag, *result) + control]
 
     def _bind(self, session: _Session, operation: Element) -> None:
         _version, name, secret = operation.parts()
@@ -160,13 +163,33 @@ class _Session:
             raise Refused(Code.INSUFFICIENT_ACCESS, "bind first")
 
 
-def _refuse_critical(controls: list[Element]) -> None:
+class _Page(NamedTuple):
+    """A part of a search's entries (RFC 2696): the cookie is the place where the next page begins."""
+
+    size: int
+    start: int
+
+    def cut(self, entries: list[bytes]) -> tuple[list[bytes], bytes]:
+        """Return the page's entries and the control that says whether there are more."""
+        end = self.start + self.size
+        cookie = str(end) if end < len(entries) else ""
+        value = ber.wrap(ber.SEQUENCE, ber.number(len(entries)), ber.text(cookie))
+        control = ber.wrap(ber.SEQUENCE, ber.text(PAGED_RESULTS), ber.wrap(ber.OCTET_STRING, value))
+        return entries[self.start : end], ber.wrap(0xA0, control)
+
+
+def _asked_page(controls: list[Element]) -> _Page | None:
+    """Return the page that the controls ask for; refuse a control that must be honoured and is unknown."""
+    page = None
     for control in (each for group in controls for each in group.parts()):
-        parts = control.parts()
-        if len(parts) > 1 and parts[1].tag == ber.BOOLEAN and parts[1].content != b"\x00":
-            raise Refused(
-                Code.CRITICAL_EXTENSION_UNAVAILABLE, f"control {parts[0].text()} is not served here"
-            )
+        name, *rest = control.parts()
+        critical = bool(rest) and rest[0].tag == ber.BOOLEAN and rest[0].content != b"\x00"
+        if name.text() == PAGED_RESULTS:
+            size, cookie = ber.take(rest[-1].content)[0].parts()
+            page = _Page(size.number(), int(cookie.text() or 0))
+        elif critical:
+            raise Refused(Code.CRITICAL_EXTENSION_UNAVAILABLE, f"control {name.text()} is not served here")
+    return page
 
 
 def _extended(session: _Session, operation: Element) -> bytes:
