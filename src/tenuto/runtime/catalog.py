@@ -82,7 +82,7 @@ class Catalog:
             return None
         connector = function.name.partition(".")[0]
         _, colon, version = name.partition(":")
-        return f"{connector}.{function.facts.undo}{colon}{version}"
+        return f"{connector}.{function.facts.undo.removesuffix('_')}{colon}{version}"
 
     def connectors(self) -> list[Connector]:
         """Return every connector, in order of name; one that cannot be loaded says why."""
