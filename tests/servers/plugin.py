@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -16,6 +17,7 @@ from tests.servers.slapd import Slapd, slapd_server
 from tests.servers.smtp import SmtpServer
 from tests.servers.smtp import smtp_server as run_smtp_server
 from tests.servers.sshd import Sshd, sshd_server
+from tests.servers.standard import language_standard
 
 _NOT_RUN = pytest.StashKey[dict[str, str]]()
 _Server = TypeVar("_Server")
@@ -54,6 +56,12 @@ def start_or_tell(
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """Return the certificate authority that all servers of the session use."""
     return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def standard(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """Return the folder with the standard's examples, invalid documents and JSON Schema."""
+    yield from start_or_tell(request, "language standard", language_standard())
 
 
 @pytest.fixture(scope="session")
