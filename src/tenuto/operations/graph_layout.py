@@ -8,7 +8,7 @@ the same task share one track. Lengths are in pixels; `y` grows downwards.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -30,12 +30,13 @@ LONGEST_LABEL: Final = 34
 
 @dataclass(slots=True)
 class Track:
-    """The vertical part of all ways to one task: its place from the inside out."""
+    """The vertical part of all ways to one task, and how far from the axis it runs."""
 
     target: int
     top: float
     bottom: float
-    slot: int = 0
+    starts: list[int]
+    distance: float = 0.0
 
 
 @dataclass(slots=True)
@@ -52,8 +53,6 @@ class PlacedLane:
     first: float
     right: list[Track] = field(default_factory=list)
     left: list[Track] = field(default_factory=list)
-    right_start: float = 0.0
-    left_start: float = 0.0
 
 
 @dataclass(slots=True)
@@ -120,15 +119,13 @@ def place(lane: Lane, root: bool = False) -> PlacedLane:
     height = (end + 16.0 if ends else end) if boxes else y
     half = max((box.width / 2 for box in boxes), default=0.0)
     placed = PlacedLane(lane, 0.0, height, 0.0, boxes, tops, end, first)
-    placed.right = _tracks(placed, [way for way in lane.ways if is_right(way, count, root)], root)
-    placed.left = _tracks(placed, [way for way in lane.ways if 0 <= way.target <= way.start], root)
-    placed.right_start = max([half + 16.0, *_label_ends(placed, right=True, root=root)])
-    placed.left_start = max([half + 16.0, *_label_ends(placed, right=False, root=root)])
+    forward = [way for way in lane.ways if is_right(way, count, root)]
+    backward = [way for way in lane.ways if 0 <= way.target <= way.start]
+    placed.right = _tracks(placed, forward, root, right=True)
+    placed.left = _tracks(placed, backward, root, right=False)
     markers = [extent + 10.0 for extent in _marker_ends(placed, root)]
-    right = max(
-        [half, *markers, *([placed.right_start + _slots(placed.right) * TRACK] if placed.right else [])]
-    )
-    left = max([half, *([placed.left_start + _slots(placed.left) * TRACK] if placed.left else [])])
+    right = max([half, *markers, *(track.distance + 8.0 for track in placed.right)])
+    left = max([half, *(track.distance + 8.0 for track in placed.left)])
     titled = text_width(shortened(lane.title, LONGEST_DETAIL), SMALL_SIZE)
     placed.width = max(left + right, titled)
     placed.axis = left + max(0.0, titled - left - right) / 2
@@ -195,8 +192,8 @@ def _box(node: Node, exits_end: float) -> PlacedBox:
     return PlacedBox(node, max(width, inside + 2 * PAD), height + PAD, header, lanes)
 
 
-def _tracks(placed: PlacedLane, ways: Sequence[Way], root: bool) -> list[Track]:
-    """Give each target one track; tracks that overlap stand beside each other, short ones inside."""
+def _tracks(placed: PlacedLane, ways: Sequence[Way], root: bool, *, right: bool) -> list[Track]:
+    """Give each target one track, as near to the axis as what stands beside it and short ones allow."""
     count = len(placed.boxes)
     tracks: dict[int, Track] = {}
     for way in ways:
@@ -204,33 +201,31 @@ def _tracks(placed: PlacedLane, ways: Sequence[Way], root: bool) -> list[Track]:
         here = placed.tops[way.start]
         there = placed.end if target == count else placed.tops[target]
         top, bottom = min(here, there), max(here + placed.boxes[way.start].height, there)
-        track = tracks.setdefault(target, Track(target, top, bottom))
+        track = tracks.setdefault(target, Track(target, top, bottom, []))
         track.top, track.bottom = min(track.top, top), max(track.bottom, bottom)
-    placed_tracks: list[Track] = []
+        track.starts.append(way.start)
+    done: list[Track] = []
     for track in sorted(tracks.values(), key=lambda each: each.bottom - each.top):
-        taken = {
-            other.slot for other in placed_tracks if other.top <= track.bottom and track.top <= other.bottom
-        }
-        track.slot = next(slot for slot in range(len(taken) + 1) if slot not in taken)
-        placed_tracks.append(track)
-    return placed_tracks
+        beside = range(min(*track.starts, track.target), min(max(*track.starts, track.target), count - 1) + 1)
+        track.distance = max(_reach(placed, index, root, right=right) for index in beside)
+        taken = sorted(
+            other.distance for other in done if other.top <= track.bottom and track.top <= other.bottom
+        )
+        for distance in taken:
+            if abs(distance - track.distance) < TRACK:
+                track.distance = distance + TRACK
+        done.append(track)
+    return done
 
 
-def _slots(tracks: Iterable[Track]) -> int:
-    return max(track.slot for track in tracks) + 1
-
-
-def _label_ends(placed: PlacedLane, *, right: bool, root: bool) -> list[float]:
-    """Return how far from the axis the labels of ways at one side reach."""
-    ends = []
-    for index, box in enumerate(placed.boxes):
-        ways = exits_right(placed.lane, index, root) if right else exits_left(placed.lane, index)
-        ends += [
-            box.width / 2 + text_width(shortened(way.label, LONGEST_LABEL), SMALL_SIZE) + 22.0
-            for way in ways
-            if way.target != END or root
-        ]
-    return ends
+def _reach(placed: PlacedLane, index: int, root: bool, *, right: bool) -> float:
+    """Return how far from the axis a task and the labels at one side of it reach."""
+    box = placed.boxes[index]
+    ways = exits_right(placed.lane, index, root) if right else exits_left(placed.lane, index)
+    labels = [
+        box.width / 2 + text_width(shortened(way.label, LONGEST_LABEL), SMALL_SIZE) + 22.0 for way in ways
+    ]
+    return max([box.width / 2 + 16.0, *labels])
 
 
 def _marker_ends(placed: PlacedLane, root: bool) -> list[float]:

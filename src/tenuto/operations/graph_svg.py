@@ -13,7 +13,6 @@ from tenuto.operations.graph_layout import (
     LONGEST_LABEL,
     PAD,
     SMALL_SIZE,
-    TRACK,
     PlacedBox,
     PlacedLane,
     box_lines,
@@ -145,8 +144,8 @@ class _Pen:
     def _ways(self, placed: PlacedLane, axis: float, y: float, root: bool) -> None:
         lane, count = placed.lane, len(placed.boxes)
         ends = root or lane.has_exit
-        right = {track.target: placed.right_start + track.slot * TRACK for track in placed.right}
-        left = {track.target: placed.left_start + track.slot * TRACK for track in placed.left}
+        right = {track.target: track.distance for track in placed.right}
+        left = {track.target: track.distance for track in placed.left}
         for index, box in enumerate(placed.boxes):
             bottom = y + placed.tops[index] + box.height
             below = y + (placed.tops[index + 1] if index + 1 < count else placed.end)
