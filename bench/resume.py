@@ -96,7 +96,7 @@ def main() -> None:
         rounds = ROUNDS if events < 100_000 else 1
         state_seconds, one = median_seconds(from_state, ROUNDS)
         replay_seconds, other = median_seconds(from_replay, rounds)
-        assert msgspec.json.encode(one.state) == msgspec.json.encode(other.state)
+        assert interpreter.encode(one.state) == interpreter.encode(other.state)
         print(
             f"{events:>9,} {sum(map(len, entries)):>12,} {len(snapshot or b''):>9,} "
             f"{state_seconds * 1e3:>9.2f} {replay_seconds * 1e3:>10.2f} {replay_seconds / state_seconds:>12.1f}"

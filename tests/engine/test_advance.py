@@ -25,6 +25,7 @@ from tenuto.engine.model import (
     Wake,
 )
 from tenuto.engine.rules import MAX_RETRY_DELAY_SECONDS, fraction, retry_delay
+from tenuto.engine.table import Table
 from tenuto.errors import Fault
 
 START = Started(0.0, "r", "d", None, "n")
@@ -141,7 +142,13 @@ def test_after_the_end_nothing_is_accepted() -> None:
     assert run.status == "cancelled"
     assert not any(
         accepts(run, event)
-        for event in (Answered(1.0, 0), Suspended(1.0), Resumed(1.0), CancelRequested(1.0), Restarted(1.0, "n", "/t"))
+        for event in (
+            Answered(1.0, 0),
+            Suspended(1.0),
+            Resumed(1.0),
+            CancelRequested(1.0),
+            Restarted(1.0, "n", "/t"),
+        )
     )
 
 
@@ -149,7 +156,7 @@ def test_a_run_that_only_timers_can_move_is_waiting() -> None:
     """Actions make it run."""
     program = Countdown(2)
     run, _ = advance(program, None, START)
-    paused = Run("suspended", run.state, {1: Wake(1, 9.0)})
+    paused = Run("suspended", run.state, Table.of({1: Wake(1, 9.0)}))
     again, _ = advance(program, paused, Resumed(1.0))
 
     assert run.status == "running"
@@ -166,7 +173,9 @@ def test_retry_delays_grow_as_named(backoff: Any, expected: list[float]) -> None
 
 
 @given(st.floats(0, 1e6), st.integers(1, 10_000), st.floats(0, 100), st.floats(0, 100), st.text())
-def test_retry_delays_are_bounded_and_repeat(base: float, retry: int, low: float, high: float, seed: str) -> None:
+def test_retry_delays_are_bounded_and_repeat(
+    base: float, retry: int, low: float, high: float, seed: str
+) -> None:
     """Never negative, never over a day, and equal for equal seeds."""
     delays = {retry_delay(base, "exponential", retry, (low, high), seed) for _ in range(3)}
 

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
 from tenuto.engine.advance import Run, accepts, advance
 from tenuto.engine.model import (
     Answered,
@@ -130,11 +128,6 @@ def begin(body: str, data: Any = None, undo: dict[str, str] | None = None) -> Pl
 def play(body: str, data: Any = None, answer: Answer = lambda command: None, **options: Any) -> Play:
     """Play a document to its end, or to where it waits for events."""
     return begin(body, data, **options).go_on(answer)
-
-
-def state_bytes(run: Run) -> bytes:
-    """Return a run's state as bytes, for comparison."""
-    return msgspec.json.encode([run.status, sorted(run.open), run.state])
 
 
 def fail_times(count: int, fault: Fault, then: Any = "fine") -> Answer:

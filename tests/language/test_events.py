@@ -55,7 +55,9 @@ A, B, X = {"type": "a", "data": 1}, {"type": "b", "data": 2}, {"type": "x", "dat
         ("{any: [], until: {all: [{with: {type: a}}, {with: {type: b}}]}}", [A, X, B], [9]),
     ],
 )
-def test_every_strategy_ends_when_it_has_enough(to: str, events: list[dict[str, Any]], output: object) -> None:
+def test_every_strategy_ends_when_it_has_enough(
+    to: str, events: list[dict[str, Any]], output: object
+) -> None:
     """The output is always an array, in the order of arrival, without `until` events."""
     run = begin(listen(to))
 
@@ -157,7 +159,8 @@ def test_branches_hear_each_other() -> None:
 
 def test_foreach_handles_each_event_in_turn() -> None:
     """Its tasks see item and index; `output.as` shapes what is kept, `export.as` the context."""
-    run = begin("""
+    run = begin(
+        """
         do:
           - l:
               listen: {to: {any: [], until: '(. | length) == 2'}}
@@ -170,7 +173,9 @@ def test_foreach_handles_each_event_in_turn() -> None:
                 output: {as: '{done: .}'}
                 export: {as: '{last: $output}'}
           - last: {set: {all: '${ . }', context: '${ $context }'}}
-    """, {"n": 7})
+    """,
+        {"n": 7},
+    )
     arrived(run, A, B)
 
     first = {"done": {"got": 1, "at": 0, "of": 7}}

@@ -162,7 +162,10 @@ def test_the_handler_runs_once_after_the_last_retry() -> None:
 
 def test_retry_conditions_see_the_error() -> None:
     """`retry.when` and `retry.exceptWhen` decide about another attempt."""
-    for condition, attempts in (("when: '$error.status == 500'", 1), ("exceptWhen: '$error.status == 500'", 3)):
+    for condition, attempts in (
+        ("when: '$error.status == 500'", 1),
+        ("exceptWhen: '$error.status == 500'", 3),
+    ):
         done = play(
             CATCH % ("{retry: {%s, limit: {attempt: {count: 2}}}}" % condition), None, fail_times(9, DOWN)
         )
@@ -172,9 +175,7 @@ def test_retry_conditions_see_the_error() -> None:
 
 def test_a_total_duration_bounds_the_retries() -> None:
     """`limit.duration` counts from the first attempt; no retry begins after it."""
-    done = play(
-        CATCH % "{retry: {delay: PT10S, limit: {duration: PT25S}}}", None, fail_times(99, DOWN)
-    )
+    done = play(CATCH % "{retry: {delay: PT10S, limit: {duration: PT25S}}}", None, fail_times(99, DOWN))
 
     assert done.waits == [10.0, 10.0]
 

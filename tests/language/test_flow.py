@@ -43,7 +43,9 @@ def test_then_to_another_list_is_a_configuration_fault() -> None:
     assert done.fault.instance == "/do/0/inner/do/0/a"
 
 
-@pytest.mark.parametrize(("directive", "expected"), [("exit", "after"), ("end", "inner"), ("continue", "after")])
+@pytest.mark.parametrize(
+    ("directive", "expected"), [("exit", "after"), ("end", "inner"), ("continue", "after")]
+)
 def test_exit_leaves_the_list_and_end_the_workflow(directive: str, expected: str) -> None:
     """Our reading 9: `exit` ends the nearest list, `end` the whole workflow."""
     done = play(f"""
@@ -101,7 +103,9 @@ SWITCH = """
 """
 
 
-@pytest.mark.parametrize(("color", "expected"), [("red", "red"), ("green", {"color": "green"}), ("x", "other")])
+@pytest.mark.parametrize(
+    ("color", "expected"), [("red", "red"), ("green", {"color": "green"}), ("x", "other")]
+)
 def test_switch_takes_the_first_case_that_holds_else_the_default(color: str, expected: object) -> None:
     """The default is taken only if no condition holds, wherever it stands."""
     done = play(SWITCH, {"color": color})

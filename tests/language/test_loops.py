@@ -126,9 +126,7 @@ def test_the_first_fault_cancels_the_other_branches() -> None:
 
 def test_a_race_faults_only_when_every_branch_has() -> None:
     """A branch that faults has lost the race, no more."""
-    one_fails = open_branches("true").go_on(
-        lambda command: BROKEN if command.arguments["value"] == 1 else 2
-    )
+    one_fails = open_branches("true").go_on(lambda command: BROKEN if command.arguments["value"] == 1 else 2)
     both_fail = open_branches("true").go_on(lambda command: BROKEN)
 
     assert one_fails.output["out"] == 2

@@ -30,6 +30,7 @@ from tenuto.engine.model import (
     Suspended,
     Wake,
 )
+from tenuto.engine.table import Table
 
 State = Any  # a front end's own state: a value that its program can encode
 
@@ -51,11 +52,15 @@ class Program(Protocol):
 
 
 class Run(msgspec.Struct, frozen=True):
-    """A run as its journal folds: status, the program's state, the commands still open."""
+    """A run as its journal folds: status, the program's state, the commands still open.
+
+    `busy` counts the open commands that are neither timers nor subscriptions.
+    """
 
     status: Status
     state: State
-    open: dict[int, Open]
+    open: Table[Open]
+    busy: int = 0
     restarted: Restarted | None = None
     finish: Finish | None = None
 
@@ -100,44 +105,54 @@ def advance(program: Program, run: Run | None, event: Event) -> tuple[Run, tuple
         return msgspec.structs.replace(run, status="suspended"), ()
     if isinstance(event, Resumed):
         assert run is not None
-        return msgspec.structs.replace(run, status=_status(run.open)), tuple(run.open.values())
+        return msgspec.structs.replace(run, status=_status(run.open, run.busy)), tuple(run.open.values())
     if run is None or run.state is None:
         restarted = run.restarted if run else None
         if isinstance(event, Restarted):
-            return Run("pending", None, {}, event), ()
+            return Run("pending", None, Table(), 0, event), ()
         assert isinstance(event, Started)
         state, commands = program.begin(event, restarted)
-        return _apply("running", {}, state, commands)
-    opened = run.open
-    if isinstance(event, Answered | Failed):
-        opened = {id: command for id, command in opened.items() if id != event.id}
+        return _apply("running", Table(), 0, None, state, commands)
+    answered = event.id if isinstance(event, Answered | Failed) else None
     state, commands = program.step(run.state, event)
     held = run.status == "suspended" and not isinstance(event, CancelRequested)
-    return _apply("suspended" if held else "running", opened, state, commands)
+    return _apply("suspended" if held else "running", run.open, run.busy, answered, state, commands)
 
 
 def _apply(
-    status: Status, opened: dict[int, Open], state: State, commands: list[Command]
+    status: Status,
+    opened: Table[Open],
+    busy: int,
+    answered: int | None,
+    state: State,
+    commands: list[Command],
 ) -> tuple[Run, tuple[Command, ...]]:
-    opened = dict(opened)
+    """Bring the table of open commands up to date: one answered, some dropped, some new."""
+    draft = opened.draft()
+    if answered is not None:
+        busy -= is_busy(draft.pop(answered))
     for command in commands:
         if isinstance(command, Note):
             continue
         if isinstance(command, Drop):
-            opened.pop(command.id, None)
+            busy -= is_busy(draft.pop(command.id))
         elif isinstance(command, Finish):
-            return Run(command.status, state, {}, None, command), tuple(commands)
+            return Run(command.status, state, Table(), 0, None, command), tuple(commands)
         else:
-            opened[command.id] = command
+            draft[command.id] = command
+            busy += is_busy(command)
+    now_open = draft.done()
     if status == "suspended":
         kept = (Note, Drop)
-        return Run(status, state, opened), tuple(c for c in commands if isinstance(c, kept))
-    return Run(_status(opened), state, opened), tuple(commands)
+        return Run(status, state, now_open, busy), tuple(c for c in commands if isinstance(c, kept))
+    return Run(_status(now_open, busy), state, now_open, busy), tuple(commands)
 
 
-def _status(opened: dict[int, Open]) -> Status:
+def is_busy(command: Open | None) -> bool:
+    """Return whether a command is work under way, not only waiting for time or for events from outside."""
+    return command is not None and not isinstance(command, Wake | Listen)
+
+
+def _status(opened: Table[Open], busy: int) -> Status:
     """Say `waiting` when only time or events from outside can move the run."""
-    for command in opened.values():
-        if not isinstance(command, Wake | Listen):
-            return "running"
-    return "waiting" if opened else "running"
+    return "running" if busy or not opened else "waiting"

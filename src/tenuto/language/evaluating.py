@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -26,7 +27,7 @@ from tenuto.language.program import (
     Template,
     TextTemplate,
 )
-from tenuto.language.schemas import compile_schema
+from tenuto.language.schemas import InvalidSchema, Schema, compile_schema
 from tenuto.language.state import BODY, LEAVE, ROOT, TaskFrame
 from tenuto.language.working import Working
 
@@ -170,7 +171,10 @@ class Evaluating(Working):
         document = schema.get("document")
         if document is None:
             document = self.read(frame, schema["resource"], "json")
-        mistake = compile_schema(document).check(value)
+        try:
+            mistake = _compiled(msgspec.json.encode(document)).check(value)
+        except InvalidSchema as error:
+            raise configuration_fault(f"the schema for {what} is not one: {error.message}") from None
         if mistake:
             raise validation_fault(f"{what} does not fit its schema: {mistake}")
 
@@ -229,6 +233,12 @@ class Evaluating(Working):
             return duration_seconds(filled)
         except ValueError as error:
             raise configuration_fault(f"{key}: {error}") from None
+
+
+@lru_cache(maxsize=256)
+def _compiled(schema: bytes) -> Schema:
+    """Compile a schema, given as JSON, once for all who use it."""
+    return compile_schema(msgspec.json.decode(schema))
 
 
 def describe_time(time: float) -> dict[str, Json]:

@@ -88,8 +88,8 @@ class Fold(Evaluating):
             frame = self.frames.get(self.agenda.popleft())
             if isinstance(frame, TaskFrame):
                 self._step(self.own(frame))
-        self.state.frames = self.frames
-        self.state.waits = self.waits
+        self.state.frames = self.frames.done()
+        self.state.waits = self.waits.done()
         self.state.agenda = list(self.agenda)
         return self.state, self.commands
 
@@ -162,8 +162,12 @@ class Fold(Evaluating):
             self._end_list(walk, value, False)
             return
         task = tasks[index]
-        visit = walk.visits.get(index, 0) + 1
-        walk.visits = {**walk.visits, index: visit}
+        visit = 1
+        if index > walk.furthest:
+            walk.furthest = index
+        else:
+            visit = walk.visits.get(index, 1) + 1
+            walk.visits = {**walk.visits, index: visit}
         walk.index = index
         path = walk.path if task.node == walk.node else walk.path + task.node[len(walk.node) :]
         id = self.state.next
@@ -310,7 +314,7 @@ class Fold(Evaluating):
         if frame.announced:
             self.note(frame, "completed")
         self.drop(frame.timer)
-        self.frames.pop(frame.id, None)
+        self.frames.pop(frame.id)
         if frame.id == ROOT:
             self._end(Finish("completed", output))
             return
@@ -343,17 +347,17 @@ class Fold(Evaluating):
     def _end_list(self, walk: ListFrame, output: Json, exited: bool) -> None:
         owner = self.own(self.frames[walk.owner])
         if walk.role == "before":
-            self.frames.pop(walk.id, None)
+            self.frames.pop(walk.id)
             if exited:
                 self.complete(owner, output)
             else:
                 self.schedule(owner)
         elif walk.role == "after":
-            self.frames.pop(walk.id, None)
+            self.frames.pop(walk.id)
             self._extend_after(owner)
         else:
             self.kinds[self.outline.task(owner.node).kind].listed(self, owner, walk, output, exited)
-            self.frames.pop(walk.id, None)
+            self.frames.pop(walk.id)
 
     def _end_workflow(self, output: Json) -> None:
         """`then: end`: everything that still runs is cancelled, the workflow completes."""
@@ -363,7 +367,7 @@ class Fold(Evaluating):
 
     def rebase_timeouts(self) -> None:
         """Let every timeout that runs begin again now, for a run that took over a history."""
-        for frame in list(self.frames.values()):
+        for frame in self.frames.values():
             if isinstance(frame, TaskFrame) and frame.timer:
                 mine = self.own(frame)
                 self.drop(mine.timer)
@@ -377,10 +381,10 @@ class Fold(Evaluating):
         self.cancel_below(frame)
         self.drop(frame.timer)
         self.drop(frame.asking)
-        for command, waiting in list(self.waits.items()):
+        for command, waiting in self.waits.items():
             if waiting == frame.id:
                 self._let_go(command)
-        self.frames.pop(frame.id, None)
+        self.frames.pop(frame.id)
         if frame.id == ROOT:
             self._end(Finish("faulted", None, fault))
             return
@@ -391,7 +395,7 @@ class Fold(Evaluating):
 
     def _climb(self, walk: Any, fault: Fault) -> None:
         owner = self.own(self.frames[walk.owner])
-        self.frames.pop(walk.id, None)
+        self.frames.pop(walk.id)
         if walk.role in ("before", "after"):
             self.fault(owner, fault)
         else:
@@ -400,14 +404,13 @@ class Fold(Evaluating):
     def cancel_below(self, frame: TaskFrame) -> None:
         """Cancel everything that a frame has started, the newest first."""
         doomed = {frame.id}
-        for id in sorted(self.frames):
-            other = self.frames[id]
+        for id, other in self.frames.items():
             if (other.parent if isinstance(other, TaskFrame) else other.owner) in doomed:
                 doomed.add(id)
         doomed.discard(frame.id)
         if not doomed:
             return
-        for command, waiting in list(self.waits.items()):
+        for command, waiting in self.waits.items():
             if waiting in doomed:
                 self._let_go(command)
         for id in sorted(doomed, reverse=True):
@@ -418,7 +421,7 @@ class Fold(Evaluating):
     def cancel_list(self, walk: ListFrame) -> None:
         """Cancel one list and everything in it."""
         self.cancel_below(walk)  # type: ignore[arg-type]
-        self.frames.pop(walk.id, None)
+        self.frames.pop(walk.id)
 
     def _let_go(self, command: int) -> None:
         """Drop a command, unless it is an action under way that `undo` has to know the end of."""
@@ -433,7 +436,7 @@ class Fold(Evaluating):
         self._end(Finish("cancelled"))
 
     def _end(self, finish: Finish) -> None:
-        for command, waiting in list(self.waits.items()):
+        for command, waiting in self.waits.items():
             if waiting:
                 self.drop(command)
         self.state.in_flight = {}
@@ -444,7 +447,7 @@ class Fold(Evaluating):
 
     def take_answer(self, command: int, output: Json, scheme: str | None) -> None:
         """Give the answer of a command to the frame that waits for it."""
-        waiting = self.waits.pop(command, None)
+        waiting = self.waits.pop(command)
         if command == self.state.tick:
             self.state.tick = 0
             return
@@ -471,7 +474,7 @@ class Fold(Evaluating):
 
     def take_fault(self, command: int, fault: Fault) -> None:
         """Give the fault of a command to the frame that waits for it."""
-        waiting = self.waits.pop(command, None)
+        waiting = self.waits.pop(command)
         drained = command in self.state.in_flight
         if drained:
             self.state.in_flight = {k: v for k, v in self.state.in_flight.items() if k != command}
@@ -494,7 +497,7 @@ class Fold(Evaluating):
 
     def _wake_undo(self) -> None:
         """An action of a cancelled branch has ended: `undo` may be waiting for that."""
-        for frame in list(self.frames.values()):
+        for frame in self.frames.values():
             if isinstance(frame, TaskFrame) and isinstance(frame.data, UndoData):
                 self.schedule(frame)
 
@@ -527,7 +530,7 @@ class Fold(Evaluating):
     def take_event(self, event: dict[str, Json]) -> None:
         """Offer an event to every task that listens now; keep it for later if none takes it."""
         taken = False
-        for frame in list(self.frames.values()):
+        for frame in self.frames.values():
             if isinstance(frame, TaskFrame) and frame.phase == BODY:
                 kind = self._kind_of(frame)
                 if kind.arrived(self, frame, event):

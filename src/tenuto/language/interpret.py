@@ -20,7 +20,7 @@ from tenuto.engine.model import (
 )
 from tenuto.language.fold import Fold, Kind
 from tenuto.language.program import Outline, subscribed_types
-from tenuto.language.state import ROOT, State, TaskFrame
+from tenuto.language.state import ROOT, Frame, FrameTable, State, TaskFrame, WaitTable
 from tenuto.language.tasks.attempts import Try
 from tenuto.language.tasks.calls import Call, Run
 from tenuto.language.tasks.listening import Listen as ListenTask
@@ -50,8 +50,8 @@ class Interpreter:
     def __init__(self, document: dict[str, Json]) -> None:
         self.outline = Outline(document)
         self._types = subscribed_types({"do": document["do"], "use": self.outline.use})
-        self._encoder = msgspec.json.Encoder()
-        self._decoder = msgspec.json.Decoder(State)
+        self._encoder = msgspec.json.Encoder(enc_hook=dict)
+        self._decoder = msgspec.json.Decoder(State, dec_hook=_read_table)
 
     def begin(self, started: Started, restarted: Restarted | None) -> tuple[State, list[Command]]:
         """Start with the workflow's input; a run that took over a history keeps its own id."""
@@ -61,15 +61,15 @@ class Interpreter:
             runtime=started.runtime,
             input=started.input,
             started=started.time,
-            frames={},
+            frames=FrameTable(),
             next=ROOT + 1,
-            waits={},
+            waits=WaitTable(),
             undo=started.undo,
         )
         if restarted:
             state.restart = (restarted.task, restarted.replace, restarted.input)
         root = TaskFrame(ROOT, 0, "", "", state.run, raw=started.input, started=started.time)
-        state.frames[ROOT] = root
+        state.frames = FrameTable.of({ROOT: root})
         state.agenda = [ROOT]
         fold = Fold(self.outline, KINDS, state, started.time)
         if self._types != ():
@@ -104,3 +104,10 @@ class Interpreter:
         for node, (name, definition) in state.resources.items():
             self.outline.add_function(node, name, definition)
         return state
+
+
+def _read_table(kind: type, rows: Json) -> Json:
+    """Decode a table of a state, which is an object of rows by number."""
+    if kind is FrameTable:
+        return FrameTable.of(msgspec.convert(rows, dict[int, Frame], str_keys=True))
+    return WaitTable.of(msgspec.convert(rows, dict[int, int], str_keys=True))

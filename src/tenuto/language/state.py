@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from tenuto.engine.model import Json
+from tenuto.engine.table import Table
 from tenuto.errors import Fault
 
 ROOT: Final = 1
@@ -159,10 +160,23 @@ class ListFrame(msgspec.Struct, tag="list", omit_defaults=True):
     own_context: Json = None
     attempt: int = 1
     extended: bool = True
-    visits: dict[int, int] = {}
+    furthest: int = -1
+    visits: dict[int, int] = {}  # of tasks that were gone back to
 
 
 Frame = TaskFrame | ListFrame
+
+
+class FrameTable(Table[Frame]):
+    """Frames by id."""
+
+    __slots__ = ()
+
+
+class WaitTable(Table[int]):
+    """The frame that waits for each open command."""
+
+    __slots__ = ()
 
 
 class Undoable(msgspec.Struct, frozen=True, array_like=True):
@@ -183,9 +197,9 @@ class State(msgspec.Struct):
     runtime: str
     input: Json
     started: float
-    frames: dict[int, Frame]
+    frames: FrameTable
     next: int
-    waits: dict[int, int]  # open command -> the frame that waits for it
+    waits: WaitTable
     context: Json = None
     agenda: list[int] = []  # frames to go on with after a tick
     inbox: list[Json] = []  # events that nobody has taken yet

@@ -13,7 +13,7 @@ from typing import Any
 
 from tenuto.engine.model import Command, Drop, Json, Note, Wake
 from tenuto.language.program import Outline
-from tenuto.language.state import ROOT, Frame, ListFrame, State, TaskFrame
+from tenuto.language.state import ROOT, ListFrame, State, TaskFrame
 
 
 class Working:
@@ -23,8 +23,8 @@ class Working:
         self.outline = outline
         self.now = now
         self.state = copy.copy(state)
-        self.frames: dict[int, Frame] = dict(state.frames)
-        self.waits = dict(state.waits)
+        self.frames = state.frames.draft()
+        self.waits = state.waits.draft()
         self.commands: list[Command] = []
         self.agenda: deque[int] = deque(state.agenda)
         self.cursor = 0
@@ -66,7 +66,7 @@ class Working:
 
     def drop(self, command: int) -> None:
         """Take back a command, if it is still open."""
-        if command and self.waits.pop(command, None) is not None:
+        if command and self.waits.pop(command) is not None:
             self.commands.append(Drop(command))
 
     def wake(self, frame: TaskFrame, at: float) -> int:

@@ -6,8 +6,9 @@ from typing import Final
 
 import msgspec
 
-from tenuto.engine.advance import Program, Run
+from tenuto.engine.advance import Program, Run, is_busy
 from tenuto.engine.model import Open, Restarted, Status
+from tenuto.engine.table import Table
 
 # A snapshot is taken when this many entries, and more bytes than the last snapshot had, have come
 # since: folding after a restart stays short, and snapshots never cost more than the journal.
@@ -52,7 +53,7 @@ class SnapshotPolicy:
 def encode_run(program: Program, run: Run) -> bytes:
     """Encode a folded run."""
     return _encoder.encode(
-        _Stored(FORMAT, run.status, run.open, msgspec.Raw(program.encode(run.state)), run.restarted)
+        _Stored(FORMAT, run.status, dict(run.open), msgspec.Raw(program.encode(run.state)), run.restarted)
     )
 
 
@@ -62,6 +63,8 @@ def decode_run(program: Program, data: bytes) -> Run | None:
         stored = _decoder.decode(data)
         if stored.format != FORMAT:
             return None
-        return Run(stored.status, program.decode(bytes(stored.state)), stored.open, stored.restarted)
+        opened = Table.of(stored.open)
+        busy = sum(is_busy(command) for command in stored.open.values())
+        return Run(stored.status, program.decode(bytes(stored.state)), opened, busy, stored.restarted)
     except msgspec.DecodeError:
         return None
