@@ -15,6 +15,7 @@ $(READY): requirements.txt requirements-dev.txt pyproject.toml scripts/setup.sh
 	@PYTHON=$(PYTHON) sh scripts/setup.sh
 
 setup: $(READY) ## Make .venv with pinned dependencies (the other verbs do this by themselves)
+	@echo "ready: $(BIN)/tenuto --help"
 
 run: $(READY) ## Onboard a new employee, on real protocols (FAIL=1: a step fails, all is undone)
 	@$(BIN)/python examples/onboarding/run.py $(if $(FAIL),--fail)
