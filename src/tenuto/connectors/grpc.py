@@ -173,6 +173,9 @@ def _roots(context: ssl.SSLContext) -> bytes | None:
     folder = ssl.get_default_verify_paths().capath
     if folder is None:
         return None
+    whole = Path(folder) / "ca-certificates.crt"  # Debian keeps all of them in one file too
+    if whole.is_file():
+        return whole.read_bytes()
     files = [Path(folder) / name for name in sorted(os.listdir(folder)) if name.endswith((".pem", ".crt"))]
     return b"\n".join(file.read_bytes() for file in files if file.is_file()) or None
 
