@@ -39,7 +39,7 @@ def test_the_result_of_an_expression_is_never_a_template() -> None:
     assert call["endpoint"] == "https://x.test/{id}"
 
 
-AUTH = "use: {authentications: {a: {bearer: {token: t}}, s: {basic: {use: vault}}}}"
+AUTH = "use: {authentications: {a: {bearer: {token: t}}, e: {bearer: {token: '${ .u }'}}, s: {basic: {use: vault}}}}"
 
 
 @pytest.mark.parametrize(
@@ -47,6 +47,7 @@ AUTH = "use: {authentications: {a: {bearer: {token: t}}, s: {basic: {use: vault}
     [
         ("{basic: {username: '${ .u }', password: p}}", {"basic": {"username": "me", "password": "p"}}),
         ("{use: a}", {"bearer": {"token": "t"}}),
+        ("{use: e}", {"bearer": {"token": "me"}}),
         ("{use: s}", {"basic": "\x01nonce:vault\x01"}),
         ("{oauth2: {use: vault}}", {"oauth2": "\x01nonce:vault\x01"}),
     ],
@@ -109,6 +110,23 @@ def test_a_scripts_source_is_fetched_first() -> None:
 
     assert done.output == "two"
     assert done.performed[1].arguments["code"] == "1+1"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "do: [{t: {run: {script: {language: js, source: {endpoint: %s}}}}}]",
+        "do: [{t: {input: {schema: {resource: {endpoint: %s}}}, set: {n: 1}}}]",
+        "input: {schema: {resource: {endpoint: %s}}}\ndo: [{t: {set: {n: 1}}}]",
+        "use: {catalogs: {c: {endpoint: %s}}}\ndo: [{t: {call: 'f:1.0.0@c'}}]",
+    ],
+)
+def test_endpoints_of_what_is_fetched_are_evaluated(body: str) -> None:
+    """Scripts, schemas and functions are fetched with the credential that an expression gives."""
+    endpoint = "{uri: 'https://x.test/a', authentication: {bearer: {token: '${ .token }'}}}"
+    done = play(body % endpoint, {"token": "t"}, lambda command: {"content": {}})
+
+    assert done.performed[0].arguments["endpoint"]["authentication"] == {"bearer": {"token": "t"}}
 
 
 def test_a_workflow_is_started_with_its_input() -> None:

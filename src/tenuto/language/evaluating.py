@@ -26,6 +26,7 @@ from tenuto.language.program import (
     Task,
     Template,
     TextTemplate,
+    template,
 )
 from tenuto.language.schemas import InvalidSchema, Schema, compile_schema
 from tenuto.language.state import BODY, LEAVE, ROOT, TaskFrame
@@ -181,13 +182,14 @@ class Evaluating(Working):
     def read(self, frame: TaskFrame, resource: Json, parse_as: str) -> Json:
         """Return the content of an external resource, fetched once and then recorded."""
         endpoint = resource["endpoint"] if isinstance(resource, dict) and "endpoint" in resource else resource
+        endpoint = self.endpoint(frame, self._written(frame, endpoint))
         answer = self.ask(
             frame,
             lambda id: Perform(
                 id,
                 frame.path,
                 "resource.read",
-                {"endpoint": self.endpoint(endpoint), "parse": parse_as},
+                {"endpoint": endpoint, "parse": parse_as},
                 f"{frame.key}/resource/{self.cursor}",
                 frame.attempt,
                 nonce=self.state.nonce,
@@ -195,13 +197,18 @@ class Evaluating(Working):
         )
         return answer["content"]
 
-    def endpoint(self, value: Json) -> Json:
+    def _written(self, frame: TaskFrame, value: Json) -> Json:
+        """Return a part of the document with its expressions evaluated on the task's input."""
+        given = frame.input if frame.phase >= BODY else frame.raw
+        return self.fill(frame, template(value, loose=self.outline.loose), given)
+
+    def endpoint(self, frame: TaskFrame, value: Json) -> Json:
         """Return an endpoint with its reusable authentication put in place of the reference."""
         if isinstance(value, dict) and "authentication" in value:
-            return {**value, "authentication": self.authentication(value["authentication"])}
+            return {**value, "authentication": self.authentication(frame, value["authentication"])}
         return value
 
-    def authentication(self, value: Json) -> Json:
+    def authentication(self, frame: TaskFrame, value: Json) -> Json:
         """Resolve `use: name` to the policy of that name, and `basic: {use: secret}` to its secret."""
         if not isinstance(value, dict):
             return value
@@ -210,7 +217,7 @@ class Evaluating(Working):
             policies = self.outline.use.get("authentications") or {}
             if name not in policies:
                 raise configuration_fault(f"use.authentications has no {name!r}")
-            return self.authentication(policies[name])
+            return self.authentication(frame, self._written(frame, policies[name]))
         scheme, policy = next(iter(value.items()))
         if isinstance(policy, dict) and isinstance(policy.get("use"), str):
             return {scheme: f"\x01{self.state.nonce}:{policy['use']}\x01"}

@@ -141,7 +141,7 @@ def resolve_endpoints(
         if name in resolved:
             resolved[name] = _expand(fold, frame, resolved[name], written.get(name))
     if "authentication" in resolved:
-        resolved["authentication"] = fold.authentication(resolved["authentication"])
+        resolved["authentication"] = fold.authentication(frame, resolved["authentication"])
     transport = resolved.get("transport")
     if isinstance(transport, dict) and isinstance(transport.get("http"), dict):
         http = dict(transport["http"])
@@ -163,7 +163,7 @@ def _expand(fold: Fold, frame: TaskFrame, value: Json, written: Json) -> Json:
         name: _expand(fold, frame, item, inner.get(name)) if name in ("uri", "endpoint") else item
         for name, item in value.items()
     }
-    return fold.endpoint(result)
+    return fold.endpoint(frame, result)
 
 
 def _of_default_catalog(fold: Fold, name: str) -> bool:

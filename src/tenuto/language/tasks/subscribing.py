@@ -65,12 +65,15 @@ class Subscribe(Kind):
         if not isinstance(arguments, dict):
             raise configuration_fault("`with` must give an object of arguments")
         if "authentication" in arguments:
-            arguments = {**arguments, "authentication": fold.authentication(arguments["authentication"])}
+            arguments = {
+                **arguments,
+                "authentication": fold.authentication(frame, arguments["authentication"]),
+            }
         if isinstance(arguments.get("document"), dict):
             document = arguments["document"]
             arguments = {
                 **arguments,
-                "document": {**document, "endpoint": fold.endpoint(document["endpoint"])},
+                "document": {**document, "endpoint": fold.endpoint(frame, document["endpoint"])},
             }
         data.stage = "poll"
         fold.perform(frame, "asyncapi.receive", arguments, suffix=f"/poll/{fold.state.next}")
