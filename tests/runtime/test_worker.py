@@ -451,3 +451,35 @@ async def test_parents_and_children_hear_each_others_events(tmp_path: Path) -> N
 
     assert row.outcome is not None
     assert row.outcome["output"][1] == [42]
+
+
+async def test_suspending_or_cancelling_after_a_crash_begins_nothing(tmp_path: Path) -> None:
+    """The interrupted step is not started again only to be stopped."""
+    async with bench(tmp_path) as made:
+        reached = made.probe.hold("b")
+        paused, ended = await made.start(THREE), await made.start(THREE)
+        await reached.wait()
+        await made.crash()
+        made.probe.calls.clear()
+        await made.worker.tell(paused, Suspended(made.clock.now()))
+        await made.worker.tell(ended, CancelRequested(made.clock.now()))
+        rows = [await made.worker.settle(run) for run in (paused, ended)]
+
+    assert [row.status for row in rows] == ["suspended", "cancelled"]
+    assert called(made) == []
+
+
+async def test_cancelling_a_parent_after_a_crash_cancels_its_child(tmp_path: Path) -> None:
+    """Also when neither is in memory."""
+    async with bench(tmp_path) as made:
+        await made.journal.put_documents([document(CHILD, "child")])
+        reached = made.probe.hold("child")
+        run = await made.start(PARENT)
+        await reached.wait()
+        await made.crash()
+        await made.worker.tell(run, CancelRequested(made.clock.now()))
+        (child,) = await made.journal.runs(parent=run)
+        settled = await made.worker.settle(child.id)
+
+    assert settled.status == "cancelled"
+    assert called(made) == ["child"]

@@ -185,6 +185,9 @@ class Runner(Protocol):
     async def tell(self, run: str, event: Event) -> None:
         """Give a run an event from outside; returns when it is durable."""
 
+    async def resume(self, run: str) -> None:
+        """Take up a run where its journal ends; nothing happens if it is over or under way here."""
+
     async def retry(self, run: str, task: str, *, replace: bool = False, data: Json = None) -> str:
         """Start a new run that shares the history of `run` up to `task`; return its id."""
 

@@ -49,6 +49,7 @@ async def resume_run(desk: Desk, run: str) -> RunRow:
         raise Conflict(f"the run {run} is over: {row.status}", hint=f"`tenuto show {run}` shows how it ended")
     if row.status == "suspended":
         await desk.runner.tell(run, Resumed(desk.clock.now()))
+    await desk.runner.resume(run)
     return row
 
 

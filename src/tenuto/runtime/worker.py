@@ -149,7 +149,8 @@ class Worker:
     async def tell(self, run: str, event: Event) -> None:
         """Give a run an event from outside; see `Runner.tell`."""
         self._check()
-        hot = await self._load(run)
+        cold = run not in self._hot
+        hot = await self._load(run, idle=True)
         if hot is None:
             row = await self._journal.run(run)
             if row is None:
@@ -158,8 +159,20 @@ class Worker:
         if not accepts(hot.run, event):
             status = hot.run.status if hot.run else "pending"
             raise Conflict(f"the run {run} is {status}: that does not go with what was asked")
+        if isinstance(event, CancelRequested):
+            await self._load_children(hot)
         self._feed([(hot, event)])
         await self._flushed()
+        if cold:
+            self._carry_on(hot)
+
+    async def _load_children(self, hot: Hot) -> None:
+        """Load the runs that a run waits for, so that they can be cancelled with it."""
+        for command in hot.run.open.values() if hot.run else ():
+            if isinstance(command, StartRun):
+                child = await self._load(derived_id(hot.row.id, str(command.id)), idle=True)
+                if child is not None:
+                    await self._load_children(child)
 
     async def retry(self, run: str, task: str, *, replace: bool = False, data: Json = None) -> str:
         """Start a new run that shares another's history up to a task; see `Runner.retry`."""
@@ -184,8 +197,7 @@ class Worker:
         else:
             self._feed([(hot, event) for event in [*events[:-1], turn, last]], created=hot.row, quiet=cut - 1)
         await self._flushed()
-        for command in list(hot.run.open.values()) if hot.run else ():
-            self._carry_out(hot, command)
+        self._carry_on(hot)
         return hot.row.id
 
     async def settle(self, run: str) -> RunRow:
@@ -222,7 +234,7 @@ class Worker:
             cold = [row for row in rows if row.id not in self._hot]
             stored = await self._journal.load_many([row.number for row in cold])
             for row in cold:
-                await self._revive(row, *stored[row.number])
+                self._carry_on(await self._revive(row, *stored[row.number]))
                 count += 1
             await asyncio.sleep(0)
         return count
@@ -596,8 +608,11 @@ class Worker:
             found = self._definitions[row.digest] = self._build(row)
         return found
 
-    async def _load(self, run: str) -> Hot | None:
-        """Return a run from memory or disk; None if it is over or not there."""
+    async def _load(self, run: str, *, idle: bool = False) -> Hot | None:
+        """Return a run from memory or disk; None if it is over or not there.
+
+        An `idle` run from disk is not gone on with before its caller has told it something.
+        """
         if run in self._hot:
             return self._hot[run]
         if run in self._loading:
@@ -608,6 +623,8 @@ class Worker:
             hot = None
             if row is not None and row.ended is None:
                 hot = await self._revive(row, *await self._journal.load(row.number))
+                if not idle:
+                    self._carry_on(hot)
             future.set_result(hot)
             return hot
         except BaseException as error:
@@ -618,7 +635,7 @@ class Worker:
             del self._loading[run]
 
     async def _revive(self, row: RunRow, snapshot: Snapshot | None, entries: list[bytes]) -> Hot:
-        """Fold a run from its snapshot and the rest of its journal, and go on with it."""
+        """Fold a run from its snapshot and the rest of its journal."""
         document = await self._journal.document(row.definition)
         if document is None:
             raise NotFound(f"the document of run {row.id} is not in the database")
@@ -636,10 +653,12 @@ class Worker:
         hot.run = run
         hot.seq += len(entries)
         self._hot[row.id] = hot
-        if run is not None:
-            for command in list(run.open.values()):
-                self._carry_out(hot, command, again=True)
         return hot
+
+    def _carry_on(self, hot: Hot) -> None:
+        """Carry out whatever a run wants and nobody is working on."""
+        for command in list(hot.run.open.values()) if hot.run else ():
+            self._carry_out(hot, command, again=True)
 
     async def _entries(self, number: int) -> AsyncIterator[bytes]:
         after = 0
