@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -61,7 +62,6 @@ class Inventory:
             self._make()
         server = self._start(self._options.port)
         try:
-            self._await(self._options.port)
             print("ready", flush=True)
             sys.stdin.read()
         finally:
@@ -73,6 +73,7 @@ class Inventory:
         shutil.rmtree(self._home, ignore_errors=True)
         self._home.mkdir()
         secret = self._home / "secret"
+        secret.touch(mode=0o600)
         secret.write_text(self._options.secret, encoding="utf-8")
         if self._lowered:
             os.chown(self._home, NOBODY, NOBODY)
@@ -84,7 +85,6 @@ class Inventory:
         secret.unlink()
         server = self._start(self._options.port)
         try:
-            self._await(self._options.port)
             self._psql("postgres", "--command", "CREATE DATABASE inventory")
             self._psql("inventory", "--file", Path(__file__).with_suffix(".sql"))
         finally:
@@ -93,6 +93,23 @@ class Inventory:
         (self._home / "made").touch()
 
     def _start(self, port: int) -> subprocess.Popen[bytes]:
+        """Start the server and wait until it takes connections.
+
+        An earlier server may still be shutting down in the same folder: then this one leaves
+        at once, and is started again.
+        """
+        server = self._spawn(port)
+        ask = [str(self._bin / "pg_isready"), "--quiet", "--host=127.0.0.1", f"--port={port}", "--timeout=1"]
+        for _ in range(READY_SECONDS * 10):
+            if subprocess.run(ask, check=False).returncode == 0:
+                return server
+            if server.poll() is not None:
+                server = self._spawn(port)
+            time.sleep(0.1)
+        server.kill()
+        raise SystemExit(f"the inventory's PostgreSQL did not start; see {self._home / 'server.out'}")
+
+    def _spawn(self, port: int) -> subprocess.Popen[bytes]:
         settings = {
             "listen_addresses": "127.0.0.1",
             "port": port,
@@ -112,21 +129,6 @@ class Inventory:
             return subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
             )
-
-    def _await(self, port: int) -> None:
-        """Wait until the cluster takes connections: pg_isready itself knocks and waits."""
-        for _ in range(READY_SECONDS * 10):
-            asked = [
-                str(self._bin / "pg_isready"),
-                "--quiet",
-                "--host=127.0.0.1",
-                f"--port={port}",
-                "--timeout=1",
-            ]
-            if subprocess.run(asked, check=False).returncode == 0:
-                return
-            signal.sigtimedwait((), 0.1)
-        raise SystemExit(f"the inventory's PostgreSQL did not start; see {self._home / 'server.out'}")
 
     def _psql(self, database: str, *arguments: object) -> None:
         self._call(
