@@ -202,6 +202,21 @@ async def test_other_places_are_refused(tmp_path: Path, make_call: Callable[...,
     assert ERROR_BASE + "configuration" == fault.type
 
 
+async def test_the_first_part_of_a_file_uri_is_no_host(
+    tmp_path: Path, make_call: Callable[..., Call]
+) -> None:
+    """The standard's examples write `file://app/greet.proto` and mean the path `app/greet.proto`."""
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "greet.txt").write_text("hello")
+    call = make_call(folders=(tmp_path,))
+
+    assert "hello" == (await resource.read(call, endpoint="file://app/greet.txt"))["content"]
+    assert (
+        "hello"
+        == (await resource.read(call, endpoint=f"file://localhost{tmp_path}/app/greet.txt"))["content"]
+    )
+
+
 async def test_a_large_file_is_refused(tmp_path: Path, make_call: Callable[..., Call]) -> None:
     """A document over 4 MiB is a fault that names the limit; one of 4 MiB is read."""
     limit = documents.DOCUMENT_LIMIT_BYTES
