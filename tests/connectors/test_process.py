@@ -32,7 +32,14 @@ if words[0] == "ps":
     if (state / "down").exists():
         sys.exit("no engine at unix:///run/engine.sock")
     sys.stdout.write((state / "listing").read_text() if (state / "listing").exists() else "")
+if words[0] == "inspect":
+    sys.stdout.write((state / "details").read_text())
+if words[0] == "rm":
+    (state / "taken").unlink(missing_ok=True)
 if words[0] == "run":
+    if (state / "taken").exists():
+        sys.stderr.write("Conflict. The container name is already in use by container x\\n")
+        sys.exit(125)
     if (state / "refuse").exists():
         sys.stderr.write("no such image\\n")
         sys.exit(125)
@@ -581,16 +588,39 @@ async def test_a_container_may_end_with_125_itself(engine: Engine) -> None:
     assert await process.container(CALL, image="alpine", output="code") == 125
 
 
-async def test_eventually_means_labelled_and_removed_after_the_time(engine: Engine) -> None:
-    """`eventually` labels the container with its end; the next container call removes what is over."""
+async def test_eventually_means_removed_when_the_time_after_its_end_is_over(engine: Engine) -> None:
+    """`eventually` labels the container with its time; each container call removes what is over."""
     await process.container(
         CALL, image="alpine", lifetime={"cleanup": "eventually", "after": {"minutes": 30}}
     )
-    label = next(word for word in engine.run_words() if word.startswith("--label=tenuto.remove-at="))
-    (engine.folder / "listing").write_text(f"old 1000\nnew {label.rpartition('=')[2]}\nodd\n")
+    (engine.folder / "listing").write_text("old\nnew\nodd\nolder\n")
+    (engine.folder / "details").write_text(
+        "old 1800 2026-01-31T10:00:00.123456789Z\n"
+        "new 1800 9999-01-31T10:00:00Z\n"
+        "odd 1800 \n"
+        "older 1800 2026-01-31 10:00:00.123 +0200 CEST\n"
+    )
     await process.container(CALL, image="alpine")
 
-    assert [call["words"] for call in engine.calls("rm")] == [["rm", "--force", "old"]]
+    assert "--label=tenuto.keep-seconds=1800" in engine.calls("run")[0]["words"]
+    assert [call["words"] for call in engine.calls("rm")] == [["rm", "old", "older"]]
+
+
+async def test_what_a_dead_worker_left_is_replaced(engine: Engine) -> None:
+    """A name that we gave is this attempt's own, so a container that has it already is an orphan."""
+    (engine.folder / "taken").touch()
+
+    assert await process.container(CALL, image="alpine") == "hello\n"
+    assert [call["words"] for call in engine.calls("rm")] == [["rm", "--force", "tenuto-r1-do-0-work-1-1"]]
+
+
+async def test_a_name_that_the_author_gave_may_be_anybodys(engine: Engine) -> None:
+    """Negative control: a container of a given name is never removed to make room."""
+    (engine.folder / "taken").touch()
+    fault = await fault_of(process.container(CALL, image="alpine", name="job"))
+
+    assert "already in use" in fault["detail"]
+    assert engine.calls("rm") == []
 
 
 @pytest.mark.parametrize(

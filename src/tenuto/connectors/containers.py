@@ -12,6 +12,7 @@ import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +25,8 @@ from tenuto.plugin import Call, Faulted, configuration_fault, runtime_fault
 ENGINES: Final = ("docker", "podman")
 ENGINE_SECONDS: Final = 20.0  # for an engine to list or remove containers
 
-_REMOVE_AT: Final = "tenuto.remove-at"  # a label: seconds since the epoch
+_KEEP: Final = "tenuto.keep-seconds"  # a label: how long the container is kept after its end
+_TAKEN: Final = b"already in use"  # what docker and podman say of a name
 _NOT_STARTED: Final = 125  # how docker and podman report their own failure
 _PULL: Final = {"ifNotPresent": "missing", "always": "always", "never": "never"}
 _CLEANUPS: Final = ("always", "never", "eventually")
@@ -49,6 +51,10 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]*")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][\w.-]*")
 _HOST_PORT: Final = re.compile(r"((\d{1,3}\.){3}\d{1,3}:|\[[0-9A-Fa-f:]+\]:)?\d{1,5}")
 _PORT: Final = re.compile(r"\d{1,5}(/(tcp|udp|sctp))?")
+_FINISHED: Final = re.compile(
+    r"(?P<id>\w+) (?P<keep>\d{1,12}) (?P<day>\d{4}-\d\d-\d\d)[T ](?P<time>\d\d:\d\d:\d\d)(\.\d+)? ?"
+    r"(?P<zone>Z|[+-]\d{4})( \w+)?"
+)
 _VOLUME_TARGET: Final = re.compile(r"/[^:]*(:(ro|rw))?")
 
 
@@ -57,6 +63,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
     image: str
     name: str
+    named_here: bool
     command: str | None
     ports: Mapping[str, Any]
     volumes: Mapping[str, Any]
@@ -83,18 +90,14 @@ async def run_container(wanted: Wanted, folders: Sequence[Path]) -> Ended:
     if cleanup == "always":
         options.append("--rm")
     elif cleanup == "eventually":
-        options.append(f"--label={_REMOVE_AT}={int(time.time() + after)}")
+        options.append(f"--label={_KEEP}={after:.0f}")
     engine = await _engine()
-    async with fresh_folder() as folder:
-        id_file = folder / "id"
-        argv = [engine, "run", f"--cidfile={id_file}", *options, wanted.image, *_words(wanted)]
-        try:
-            ended = await run(argv, environment=environment, folder=folder, stdin=wanted.stdin)
-        except BaseException:
-            # The end of the command does not end the container, so that is asked for by id.
-            await asyncio.shield(_stop(engine, _id_in(id_file), keep=cleanup != "always"))
-            raise
-        started = bool(_id_in(id_file))
+    words = [*options, wanted.image, *_words(wanted)]
+    ended, started = await _start(engine, words, environment, wanted.stdin, keep=cleanup != "always")
+    if not started and wanted.named_here and _TAKEN in ended.stderr:
+        # The name is this attempt's own: a worker died while it ran, and its outcome is unknown.
+        await _ask(engine, "rm", "--force", wanted.name)
+        ended, started = await _start(engine, words, environment, wanted.stdin, keep=cleanup != "always")
     if ended.code == _NOT_STARTED and not started:
         raise runtime_fault(
             f"`{Path(engine).name}` could not start a container of `{wanted.image}`: {tail(ended.stderr)}",
@@ -103,8 +106,24 @@ async def run_container(wanted: Wanted, folders: Sequence[Path]) -> Ended:
     if cleanup == "eventually":
         # The label is the promise, kept by whichever container call comes next; the timer keeps it in time.
         loop, sweeps = asyncio.get_running_loop(), list[asyncio.Task[str | None]]()
-        loop.call_later(after, lambda: sweeps.append(loop.create_task(_sweep(engine))))
+        loop.call_later(after + 1, lambda: sweeps.append(loop.create_task(_sweep(engine))))
     return ended
+
+
+async def _start(
+    engine: str, words: Sequence[str], environment: Mapping[str, str], stdin: bytes | None, *, keep: bool
+) -> tuple[Ended, bool]:
+    """Run the engine's command; tell also whether there was a container."""
+    async with fresh_folder() as folder:
+        id_file = folder / "id"
+        argv = [engine, "run", f"--cidfile={id_file}", *words]
+        try:
+            ended = await run(argv, environment=environment, folder=folder, stdin=stdin)
+        except BaseException:
+            # The end of the command does not end the container, so that is asked for by id.
+            await asyncio.shield(_stop(engine, _id_in(id_file), keep=keep))
+            raise
+        return ended, bool(_id_in(id_file))
 
 
 # ── the command line ─────────────────────────────────────────────────────────────────────
@@ -201,22 +220,31 @@ async def _engine() -> str:
 
 async def _sweep(engine: str) -> str | None:
     """Remove the containers whose time is over; return what is wrong if the engine does not answer."""
-    listing = await _ask(
-        engine,
-        "ps",
-        "--all",
-        f"--filter=label={_REMOVE_AT}",
-        f'--format={{{{.ID}}}} {{{{.Label "{_REMOVE_AT}"}}}}',
-    )
+    filters = (f"--filter=label={_KEEP}", "--filter=status=exited")
+    listing = await _ask(engine, "ps", "--all", *filters, "--format={{.ID}}")
     if isinstance(listing, str):
         return listing
     if listing.code != 0:
         return tail(listing.stderr, characters=300) or f"exit code {listing.code}"
-    rows = (line.split() for line in listing.stdout.decode(errors="replace").splitlines())
-    over = [row[0] for row in rows if len(row) == 2 and row[1].isdigit() and int(row[1]) <= time.time()]
-    if over:
-        await _ask(engine, "rm", "--force", *over)
+    if ids := listing.stdout.decode(errors="replace").split():
+        form = f'--format={{{{.Id}}}} {{{{index .Config.Labels "{_KEEP}"}}}} {{{{.State.FinishedAt}}}}'
+        details = await _ask(engine, "inspect", form, *ids)
+        lines = [] if isinstance(details, str) else details.stdout.decode(errors="replace").splitlines()
+        if over := [container for line in lines if (container := _over(line, time.time()))]:
+            await _ask(engine, "rm", *over)
     return None
+
+
+def _over(line: str, now: float) -> str | None:
+    """Return the id in `id keep-seconds end` if the time to keep the container is over.
+
+    The end is `2026-01-31T10:00:00.123Z` for docker, `2026-01-31 10:00:00.123 +0000 UTC` for podman.
+    """
+    parts = _FINISHED.fullmatch(line.strip())
+    if parts is None:
+        return None
+    ended = datetime.strptime(f"{parts['day']} {parts['time']} {parts['zone']}", "%Y-%m-%d %H:%M:%S %z")
+    return parts["id"] if ended.timestamp() + int(parts["keep"]) <= now else None
 
 
 async def _stop(engine: str, container: str, *, keep: bool) -> None:

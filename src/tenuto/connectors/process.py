@@ -152,6 +152,7 @@ async def container(
         containers.Wanted(
             image=image,
             name=name or containers.name_of(call),
+            named_here=not name,
             command=command,
             ports=ports or {},
             volumes=volumes or {},
