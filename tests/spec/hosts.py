@@ -7,7 +7,7 @@ import base64
 import json
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,18 @@ from aiohttp import web
 from tests.servers.authority import Authority
 
 Route = Callable[[web.Request, bytes], Any]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer that is more than a body of JSON with status 200."""
+
+    status: int = 200
+    body: Any = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+NEVER = Reply(status=0)
 
 
 @dataclass
@@ -32,13 +44,24 @@ class Request:
 
 @dataclass
 class Hosts:
-    """Host names with their routes; `requests` is what they were asked, in order."""
+    """Host names with their routes; `requests` is what they were asked, in order.
+
+    `replies` are answers for one test, before any route: `{"get host/path": [first, second]}`; the
+    last one is given from then on. An integer is a status, NEVER an answer that does not come.
+    """
 
     routes: dict[str, dict[str, Route]]
     trust_file: Path
     tls_port: int = 0
     plain_port: int = 0
     requests: list[Request] = field(default_factory=list)
+    replies: dict[str, list[Any]] = field(default_factory=dict)
+    held: set[asyncio.Future[None]] = field(default_factory=set)
+
+    def expect(self, replies: Mapping[str, Sequence[Any]]) -> None:
+        """Forget what was asked, and prepare answers."""
+        self.requests.clear()
+        self.replies = {place: list(answers) for place, answers in replies.items()}
 
     @property
     def resolve(self) -> list[str]:
@@ -58,12 +81,35 @@ class Hosts:
                 _readable(body),
             )
         )
+        if answers := self.replies.get(f"{request.method.lower()} {host}{request.path}"):
+            return await self.prepared(answers[0] if len(answers) == 1 else answers.pop(0))
         routes = self.routes.get(host, {})
         for path in sorted(routes, key=len, reverse=True):
             if request.path.startswith(path):
                 answer = routes[path](request, body)
                 return answer if isinstance(answer, web.StreamResponse) else web.json_response(answer)
         return web.json_response({"message": f"no {request.path} at {host}"}, status=404)
+
+    async def prepared(self, answer: Any) -> web.StreamResponse:
+        """Give an answer that a test has prepared."""
+        if answer is NEVER:
+            gone = asyncio.get_running_loop().create_future()
+            self.held.add(gone)
+            await gone
+        if isinstance(answer, int):
+            answer = Reply(answer)
+        if not isinstance(answer, Reply):
+            return web.json_response(answer)
+        if answer.body is None:
+            return web.Response(status=answer.status, headers=answer.headers)
+        text = answer.body if isinstance(answer.body, str) else json.dumps(answer.body)
+        headers = {"Content-Type": "application/json", **answer.headers}
+        return web.Response(status=answer.status, text=text, headers=headers)
+
+    def let_go(self) -> None:
+        """End the requests that were never answered."""
+        for gone in self.held:
+            gone.cancel()
 
 
 def _readable(body: bytes) -> Any:
@@ -94,6 +140,7 @@ def serving(hosts: dict[str, dict[str, Route]], authority: Authority, folder: Pa
         made.tls_port, made.plain_port = (address[1] for address in runner.addresses)
         ready.set()
         await stop.wait()
+        made.let_go()
         await runner.cleanup()
 
     thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), daemon=True)

@@ -141,7 +141,7 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
         yield made
 
 
-def test_the_whole_kit_is_here() -> None:
+def test_the_whole_kit_is_here(standard: Path) -> None:
     """A scenario that is not found would pass unseen."""
     assert len(list(scenarios())) == SCENARIOS
 
