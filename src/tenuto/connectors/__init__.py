@@ -1,0 +1,1 @@
+"""The connectors that come with Tenuto, written against `plugin.py` like anybody else's."""

@@ -41,7 +41,7 @@ class Bind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who asks, by name and password."""
 
     dn: Annotated[str, msgspec.Meta(description="The distinguished name of the account.")]
-    password: Secret
+    password: Annotated[Secret, msgspec.Meta(description="Its password; an empty one is refused.")]
 
 
 class Binary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -49,10 +49,10 @@ _MAILBOX: Final = re.compile(
 class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The server that takes the mail."""
 
-    host: str
+    host: Annotated[str, msgspec.Meta(description="Its name, which its certificate has to have.")]
     port: Annotated[int | None, msgspec.Meta(description="25, 587 or 465 by `tls` if not given.")] = None
-    user: str | None = None
-    password: Secret | None = None
+    user: Annotated[str | None, msgspec.Meta(description="The account; without it nobody logs in.")] = None
+    password: Annotated[Secret | None, msgspec.Meta(description="Its password.")] = None
     tls: Annotated[
         Literal["none", "starttls", "tls"],
         msgspec.Meta(description="Encrypt from the start (`tls`), after STARTTLS, or not at all."),
@@ -62,7 +62,7 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Attachment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A file that goes with the mail."""
 
-    name: str
+    name: Annotated[str, msgspec.Meta(description="The file's name.")]
     content: Annotated[bytes, msgspec.Meta(description="The content in base64.")]
     type: Annotated[
         str | None, msgspec.Meta(description="As in `application/pdf`; by name if not given.")

@@ -18,7 +18,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib import import_module
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -52,8 +52,8 @@ _KEEP_ONCE: Final = "UPDATE tenuto_once SET result = :result WHERE action_key = 
 class Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One statement of a transaction, with its values."""
 
-    statement: str
-    parameters: dict[str, Any] = {}
+    statement: Annotated[str, msgspec.Meta(description="SQL, with `:name` for each value.")]
+    parameters: Annotated[dict[str, Any], msgspec.Meta(description="The values, by name.")] = {}
 
 
 @function(effect="read")

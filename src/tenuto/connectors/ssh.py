@@ -46,14 +46,14 @@ Encoding = Literal["text", "base64"]
 class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The machine, the account, and how both prove who they are."""
 
-    host: str
-    user: str
-    port: int = 22
+    host: Annotated[str, msgspec.Meta(description="The machine's name.")]
+    user: Annotated[str, msgspec.Meta(description="The account.")]
+    port: Annotated[int, msgspec.Meta(description="Where its SSH server listens.")] = 22
     private_key: Annotated[Secret | None, msgspec.Meta(description="As in the file `id_ed25519`.")] = None
     passphrase: Annotated[Secret | None, msgspec.Meta(description="What the private key is locked with.")] = (
         None
     )
-    password: Secret | None = None
+    password: Annotated[Secret | None, msgspec.Meta(description="The account's password.")] = None
     host_key: Annotated[
         str | None, msgspec.Meta(description="The server's public key, as `ssh-ed25519 AAAA...`.")
     ] = None

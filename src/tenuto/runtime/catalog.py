@@ -27,6 +27,7 @@ from tenuto.runtime.function import Function, nearest
 
 Loader: TypeAlias = Callable[[], ModuleType]
 
+_OWN: Final = "tenuto.connectors."
 DEFAULT_CONNECTOR: Final = "core"  # where a name without a connector is looked up: `log` is `core.log`
 
 
@@ -38,6 +39,7 @@ class Connector(msgspec.Struct, frozen=True):
     summary: str
     functions: tuple[Function, ...]
     problem: str | None = None
+    details: str = ""
 
 
 class Catalog:
@@ -53,6 +55,17 @@ class Catalog:
     def discover(cls) -> Catalog:
         """Return the catalog of all installed distributions, with nothing imported yet."""
         return cls({name: partial(importlib.import_module, module) for name, module in _entry_points()})
+
+    @classmethod
+    def built_in(cls) -> Catalog:
+        """Return the catalog of the connectors that come with Tenuto, for their reference page."""
+        return cls(
+            {
+                name: partial(importlib.import_module, module)
+                for name, module in _entry_points()
+                if module.startswith(_OWN)
+            }
+        )
 
     def find(self, name: str) -> Function:
         """Return a function by `connector.function`, optionally `:` and a version or its first parts.
@@ -114,10 +127,11 @@ class Catalog:
                         hint=f"write `{path}:{function.version}`, or install a version that fits",
                     )
                 return function
-        names = [function.name for function in connector.functions]
+        asked = path.partition(".")[2]
+        names = [function.name.partition(".")[2] for function in connector.functions]
         raise NotFound(
-            f"connector `{connector_name}` has no function `{path.partition('.')[2]}`",
-            hint=nearest(path, names, "functions"),
+            f"connector `{connector_name}` has no function `{asked}`",
+            hint=nearest(asked, names, "functions", f"{connector_name}."),
         )
 
     def _connector(self, name: str) -> Connector:
@@ -135,7 +149,7 @@ class Catalog:
         except Invalid:
             raise
         except ImportError as error:
-            built_in = isinstance(module, partial) and str(module.args[0]).startswith("tenuto.")
+            built_in = isinstance(module, partial) and str(module.args[0]).startswith(_OWN)
             raise _NotInstalled(
                 f"connector `{name}` cannot be loaded: {error}",
                 hint=f'install what it needs: pip install "tenuto[{name}]"'
@@ -228,8 +242,8 @@ def _read_connector(name: str, module: ModuleType) -> Connector:
                 f"{where}, function `{attribute}`: its annotations cannot become a schema: {error}",
                 hint="use types that JSON can carry: str, int, float, bool, list, dict, dataclasses, Structs",
             ) from error
-    summary = inspect.cleandoc(module.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
-    return Connector(name, version, summary, tuple(functions))
+    summary, _, details = inspect.cleandoc(module.__doc__ or "").partition("\n\n")
+    return Connector(name, version, summary.replace("\n", " "), tuple(functions), None, details.strip())
 
 
 def _problem(

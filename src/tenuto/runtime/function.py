@@ -21,13 +21,17 @@ _USER_INFORMATION: Final = re.compile(r"://[^/@\s]+@")
 
 
 class Parameter(msgspec.Struct, frozen=True):
-    """One argument of a function; `type` is written for people, as in `array of string`."""
+    """One argument of a function; `type` is written for people, as in `array of string`.
+
+    `members` are those of an argument that is an object with known members.
+    """
 
     name: str
     type: str
     required: bool
     default: Json
     description: str
+    members: tuple[Parameter, ...] = ()
 
 
 class Function:
@@ -72,14 +76,16 @@ class Function:
                 for public, (_, kind, default) in fields.items()
             },
         )
-        properties = _schema(self._input)
+        schema = _schema(self._input)
+        types, definitions = schema["properties"], schema.get("$defs", {})
         self.parameters = tuple(
             Parameter(
                 public,
-                _type_text(properties["properties"].get(public, {}), properties.get("$defs", {})),
+                _type_text(types[public], definitions),
                 default is inspect.Parameter.empty,
                 None if default is inspect.Parameter.empty else msgspec.to_builtins(default),
                 described.get(name, ""),
+                _members(types[public], definitions),
             )
             for public, (name, _, default) in fields.items()
         )
@@ -131,8 +137,9 @@ class Function:
         if type(result) in _SCALARS:
             return result
         try:
-            return msgspec.to_builtins(result, str_keys=True)
-        except (TypeError, ValueError, RecursionError) as error:
+            # There and back: msgspec.to_builtins would leave tuples, NaN and lone surrogates in it.
+            return msgspec.json.decode(msgspec.json.encode(result))
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise runtime_fault(f"{self.name} returned what JSON cannot carry: {error}") from None
 
     def _unknown(self, arguments: dict[str, Json]) -> Faulted:
@@ -184,10 +191,14 @@ def _public(name: str) -> str:
     return name.removesuffix("_")
 
 
-def nearest(name: str, known: Sequence[str], what: str) -> str:
-    """Return a hint: the known name that is most like this one, or else all of them."""
+def nearest(name: str, known: Sequence[str], what: str, prefix: str = "") -> str:
+    """Return a hint: the known name that is most like this one, or else all; `prefix` stands before each."""
     close = get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"did you mean `{close[0]}`?" if close else f"the {what} are: {', '.join(known) or 'none'}"
+    return (
+        f"did you mean `{prefix}{close[0]}`?"
+        if close
+        else f"the {what} are: {', '.join(prefix + each for each in known) or 'none'}"
+    )
 
 
 def _read_docstring(implementation: Callable[..., Any]) -> tuple[str, str, dict[str, str]]:
@@ -225,19 +236,46 @@ def _type_text(schema: Mapping[str, Json], definitions: Mapping[str, Json]) -> s
     """Return a schema's type in words: `string`, `array of string`, `object {dn, password}`."""
     if "$ref" in schema:
         schema = definitions[schema["$ref"].removeprefix("#/$defs/")]
+    if schema.get("writeOnly"):
+        return f"secret {schema['type']}"
     if "anyOf" in schema:
         return " or ".join(_type_text(choice, definitions) for choice in schema["anyOf"])
     if "enum" in schema:
         return " or ".join(msgspec.json.encode(value).decode() for value in schema["enum"])
     kind = schema.get("type", "any")
     if kind == "array" and schema.get("items"):
-        return f"array of {_type_text(schema['items'], definitions)}"
+        return f"array of {_grouped(_type_text(schema['items'], definitions))}"
     if kind == "object" and schema.get("properties"):
         return f"object {{{', '.join(schema['properties'])}}}"
     if kind == "object" and isinstance(schema.get("additionalProperties"), dict):
         values = _type_text(schema["additionalProperties"], definitions)
-        return "object" if values == "any" else f"object of {values}"
+        return "object" if values == "any" else f"object of {_grouped(values)}"
     return " or ".join(kind) if isinstance(kind, list) else str(kind)
+
+
+def _grouped(text: str) -> str:
+    return f"({text})" if " or " in text else text
+
+
+def _members(schema: Mapping[str, Json], definitions: Mapping[str, Json]) -> tuple[Parameter, ...]:
+    """Return the members of an object, also of one that may be null or stands in a list."""
+    if "$ref" in schema:
+        schema = definitions[schema["$ref"].removeprefix("#/$defs/")]
+    for inner in (*schema.get("anyOf", ()), schema.get("items")):
+        found = _members(inner, definitions) if inner else ()
+        if found:
+            return found
+    required = schema.get("required", ())
+    return tuple(
+        Parameter(
+            name,
+            _type_text(member, definitions),
+            name in required,
+            member.get("default"),
+            member.get("description", ""),
+        )
+        for name, member in schema.get("properties", {}).items()
+    )
 
 
 def _secrets(value: Json, schema: Mapping[str, Json]) -> set[str]:
