@@ -315,3 +315,48 @@ def test_what_cannot_be_undone_is_named_and_does_not_stop_the_rest() -> None:
 
     assert [c.arguments["name"] for c in done.performed if c.undoing] == ["three", "two", "one"]
     assert done.fault.title == "Undo Failed"
+
+
+OWN_UNDO = """
+    use: {authentications: {it: {bearer: {token: t}}}}
+    do:
+      - all:
+          try:
+            - each:
+                for: {each: room, in: '["a", "b"]'}
+                do:
+                  - book:
+                      call: http
+                      with: {method: post, endpoint: 'https://x.test/rooms', body: {room: '${ $room }'}}
+                      metadata:
+                        undo:
+                          call: http
+                          with:
+                            method: delete
+                            endpoint: {uri: 'https://x.test/{site}/rooms', authentication: {use: it}}
+                            query: {booking: '${ $output.id }', room: '${ $room }'}
+            - broken: {call: 'x.break:1.0.0@default'}
+          catch: {do: [{back: {call: 'undo:1.0.0@default'}}]}
+"""
+
+
+def test_a_task_may_say_itself_how_it_is_undone() -> None:
+    """`metadata.undo` is a call that sees the task's input, variables and output."""
+    ids = iter([7, 8])
+    done = play(
+        OWN_UNDO,
+        {"site": "hq", "id": 0},
+        lambda c: DOWN if "break" in c.function else {"id": next(ids, None), "site": "hq"},
+    )
+    undone = done.performed[3:]
+
+    assert [c.arguments["query"] for c in undone] == [
+        {"booking": 8, "room": "b"},
+        {"booking": 7, "room": "a"},
+    ]
+    assert {c.function for c in undone} == {"http.request"}
+    assert undone[0].arguments["endpoint"] == {
+        "uri": "https://x.test/hq/rooms",
+        "authentication": {"bearer": {"token": "t"}},
+    }
+    assert done.output == {"undone": 2}

@@ -122,12 +122,13 @@ class Services:
         self._state[kind].append(record)
         return Reply(201, record, changed=True)
 
-    def remove(self, kind: str, employee: str) -> Reply:
-        """Take away what an employee has of a kind; it is no error if there is nothing."""
+    def remove(self, kind: str, employee: str, product: str) -> Reply:
+        """Take away what an employee has of a kind, or only one product; it is no error if there is nothing."""
         time.sleep(self._latency)
+        gone = {"employee": employee} | ({"product": product} if product else {})
         with self._lock:
             before = self._state[kind]
-            after = [record for record in before if record["employee"] != employee]
+            after = [record for record in before if not gone.items() <= record.items()]
             self._state[kind] = after
             replace_json(self._path, self._state)
         return Reply(204, None, changed=after != before)
@@ -185,12 +186,13 @@ class Handler(BaseHTTPRequestHandler):
         return services.create(kind, wish, self.headers.get("Idempotency-Key"))
 
     def _delete(self) -> Reply:
-        kind, _, employee = self.path.strip("/").partition("/")
+        kind, _, what = self.path.strip("/").partition("/")
+        employee, _, product = what.partition("/")
         if kind not in REQUIRED or not employee:
             return problem(404, f"no such service: {self.path}")
         if not self.server.services.admits(self.headers.get("Authorization", "")):
             return problem(401, "a bearer token is needed")
-        return self.server.services.remove(kind, unquote(employee))
+        return self.server.services.remove(kind, unquote(employee), unquote(product))
 
     def _answer(self, reply: Reply) -> None:
         key = self.headers.get("Idempotency-Key")

@@ -518,11 +518,23 @@ class Fold(Evaluating):
             ),
             0 if detached else frame.id,
         )
-        undo = self.state.undo.get(function)
-        if undo is not None:
-            entry = Undoable(frame.path, undo, arguments, key, None)
+        entry = self._undoable(frame, function, arguments, key)
+        if entry is not None:
             self.state.in_flight = {**self.state.in_flight, id: entry}
         return id
+
+    def _undoable(
+        self, frame: TaskFrame, function: str, arguments: dict[str, Json], key: str
+    ) -> Undoable | None:
+        """Return how to take an action back: as its task says, or as its connector does."""
+        if not self.outline.undoes:
+            return None
+        metadata = self.outline.task(frame.node).definition.get("metadata")
+        if isinstance(metadata, dict) and "undo" in metadata:
+            scope = {**frame.scope, "context": self.context(frame)}
+            return Undoable(frame.path, "", {}, key, None, frame.node, frame.input, scope)
+        undo = self.state.undo.get(function)
+        return None if undo is None else Undoable(frame.path, undo, arguments, key)
 
     def _kind_of(self, frame: TaskFrame) -> Kind:
         return self.kinds[self.outline.task(frame.node).kind]

@@ -162,6 +162,7 @@ class Outline:
         self.extensions: list[tuple[str, dict[str, Json]]] = [
             next(iter(item.items())) for item in self.use.get("extensions") or []
         ]
+        self.undoes = calls_undo(document)
         self._lists: dict[str, tuple[Task, ...]] = {}
         self._tasks: dict[str, Task] = {"": self.root}
 
@@ -252,15 +253,16 @@ def walk(value: Json) -> Iterator[dict[str, Json]]:
             pending.extend(current)
 
 
-def undoable_functions(document: dict[str, Json]) -> tuple[str, ...]:
-    """Return the catalog functions that a document calls, if it ever calls `undo`; else nothing.
+def calls_undo(document: dict[str, Json]) -> bool:
+    """Return whether a document ever calls `undo`: only then does a run have to remember what it did."""
+    calls = (task.get("call") for task in walk(document))
+    return any(isinstance(call, str) and call.partition(":")[0] == UNDO for call in calls)
 
-    Only then does a run have to remember what it did.
-    """
-    calls = {
-        task["call"].removesuffix("@default")
-        for task in walk(document)
-        if isinstance(task.get("call"), str) and task["call"].endswith("@default")
-    }
-    undoing = {name for name in calls if name.partition(":")[0] == UNDO}
-    return tuple(sorted(calls - undoing)) if undoing else ()
+
+def undoable_functions(document: dict[str, Json]) -> tuple[str, ...]:
+    """Return the connectors' functions that a document calls, if it ever calls `undo`; else nothing."""
+    if not calls_undo(document):
+        return ()
+    calls = {task["call"] for task in walk(document) if isinstance(task.get("call"), str)}
+    functions = {call.removesuffix("@default") for call in calls if call.endswith("@default")}
+    return tuple(sorted(name for name in functions if name.partition(":")[0] != UNDO))

@@ -180,13 +180,20 @@ class WaitTable(Table[int]):
 
 
 class Undoable(msgspec.Struct, frozen=True, array_like=True):
-    """An action that took effect and can be taken back."""
+    """An action that took effect and can be taken back.
+
+    By `function`, the one that its connector declares, with the same arguments; or, if `node` is
+    set, as that task's own `metadata.undo` says, filled with what the task saw.
+    """
 
     path: str
     function: str
     arguments: dict[str, Json]
     key: str
-    output: Json
+    output: Json = None
+    node: str = ""
+    input: Json = None
+    scope: dict[str, Json] = {}
 
 
 class State(msgspec.Struct):

@@ -18,22 +18,12 @@ from tenuto.language.fold import Fold, Kind
 from tenuto.language.load import load
 from tenuto.language.program import UNDO, Task, escape, subscribed_types
 from tenuto.language.state import ListFrame, SubscribeData, TaskFrame, UndoData, WaitData
+from tenuto.language.tasks.endpoints import STANDARD_CALLS, resolve_endpoints
 from tenuto.language.tasks.subscribing import Subscribe
 from tenuto.language.tasks.undoing import Undo
-from tenuto.language.uri_template import expand
 from tenuto.language.validate import validate
 
-# The functions behind the standard's own calls, by the name that `call` gives.
-STANDARD_CALLS: Final = {
-    "http": "http.request",
-    "openapi": "openapi.call",
-    "grpc": "grpc.call",
-    "asyncapi": "asyncapi.publish",
-    "a2a": "a2a.call",
-    "mcp": "mcp.call",
-}
 _CATALOGED: Final = re.compile(r"(?P<name>[^@\s]+):(?P<version>[^@:\s]+)@(?P<catalog>[A-Za-z0-9-]+)")
-_WITH_ENDPOINTS: Final = ("endpoint", "document", "proto", "agentCard", "server", "service")
 
 
 class Call(Kind):
@@ -80,7 +70,9 @@ class Call(Kind):
             frame.data = SubscribeData()
             self._subscribe.step(fold, frame, task)
             return
-        arguments = resolve_endpoints(fold, frame, self._arguments(fold, frame, task), definition)
+        arguments = resolve_endpoints(
+            fold, frame, self._arguments(fold, frame, task), definition, frame.input
+        )
         frame.data = WaitData()
         fold.perform(frame, STANDARD_CALLS[name], arguments)
 
@@ -126,44 +118,6 @@ class Call(Kind):
             self._subscribe.listed(fold, frame, ended, output, exited)
         else:
             fold.complete(frame, output)
-
-
-def resolve_endpoints(
-    fold: Fold, frame: TaskFrame, arguments: dict[str, Json], definition: Json
-) -> dict[str, Json]:
-    """Expand URI templates and reusable authentications where the standard's calls have them.
-
-    Only text that stands in the document is a template: the result of an expression is data.
-    """
-    resolved = dict(arguments)
-    written = definition if isinstance(definition, dict) else {}
-    for name in _WITH_ENDPOINTS:
-        if name in resolved:
-            resolved[name] = _expand(fold, frame, resolved[name], written.get(name))
-    if "authentication" in resolved:
-        resolved["authentication"] = fold.authentication(frame, resolved["authentication"])
-    transport = resolved.get("transport")
-    if isinstance(transport, dict) and isinstance(transport.get("http"), dict):
-        http = dict(transport["http"])
-        if "endpoint" in http:
-            source = written.get("transport", {}).get("http", {}).get("endpoint")
-            http["endpoint"] = _expand(fold, frame, http["endpoint"], source)
-        resolved["transport"] = {**transport, "http": http}
-    return resolved
-
-
-def _expand(fold: Fold, frame: TaskFrame, value: Json, written: Json) -> Json:
-    if isinstance(value, str):
-        is_template = value == written and "{" in value
-        return expand(value, frame.input) if is_template else value
-    if not isinstance(value, dict):
-        return value
-    inner = written if isinstance(written, dict) else {}
-    result = {
-        name: _expand(fold, frame, item, inner.get(name)) if name in ("uri", "endpoint") else item
-        for name, item in value.items()
-    }
-    return fold.endpoint(frame, result)
 
 
 def _of_default_catalog(fold: Fold, name: str) -> bool:

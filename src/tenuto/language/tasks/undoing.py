@@ -1,18 +1,21 @@
 """`call: undo:1.0.0@default`: take back what was done, the last thing first.
 
 Inside a `catch.do` it takes back what the tasks of that `try` did, elsewhere everything that the
-run did. An action whose branch was cancelled is allowed to end first: only then is it known
-whether there is something to take back. What cannot be taken back does not stop the rest; the
-task then faults and names it, and a later `undo` tries just that again.
+run did. What takes an action back is declared by its connector, or by the task itself as a call in
+`metadata.undo`, which sees the task's input, its variables and its `$output`. An action whose branch
+was cancelled is allowed to end first: only then is it known whether there is something to take back.
+What cannot be taken back does not stop the rest; the task then faults and names it, and a later
+`undo` tries just that again.
 """
 
 from __future__ import annotations
 
 from tenuto.engine.model import Json, Perform
-from tenuto.errors import Fault, runtime_fault
+from tenuto.errors import Fault, configuration_fault, runtime_fault
 from tenuto.language.fold import Fold, Kind
 from tenuto.language.program import Task
-from tenuto.language.state import TaskFrame, UndoData
+from tenuto.language.state import TaskFrame, Undoable, UndoData
+from tenuto.language.tasks.endpoints import STANDARD_CALLS, resolve_endpoints
 
 
 class Undo(Kind):
@@ -31,19 +34,42 @@ class Undo(Kind):
             self._end(fold, frame, data)
             return
         entry = entries[left - 1]
+        if entry.node:
+            function, arguments = self._as_the_task_says(fold, frame, entry)
+        else:
+            function, arguments = entry.function, {**entry.arguments, "result": entry.output}
+        fold.forget_answers(frame)
         data.current = fold.open(
             lambda id: Perform(
                 id,
                 frame.path,
-                entry.function,
-                {**entry.arguments, "result": entry.output},
+                function,
+                arguments,
                 entry.key + "/undo",
                 frame.attempt,
-                undoing=True,
+                undoing=not entry.node,
                 nonce=fold.state.nonce,
             ),
             frame.id,
         )
+
+    def _as_the_task_says(self, fold: Fold, frame: TaskFrame, entry: Undoable) -> tuple[str, dict[str, Json]]:
+        """Fill a task's `metadata.undo`, a call, with what the task saw and what came of it."""
+        task = fold.outline.task(entry.node)
+        undo = task.definition["metadata"]["undo"]
+        call = undo.get("call") if isinstance(undo, dict) else None
+        if call in STANDARD_CALLS:
+            function = STANDARD_CALLS[call]
+        elif isinstance(call, str) and call.endswith("@default"):
+            function = call.removesuffix("@default")
+        else:
+            raise configuration_fault(
+                f"metadata.undo of {entry.path} has to be a `call` of a service or of the default catalog"
+            )
+        visible = {**entry.scope, "input": entry.input, "output": entry.output}
+        written = undo.get("with") or {}
+        arguments = fold.fill(frame, task.template("metadata.undo", written), entry.input, visible)
+        return function, resolve_endpoints(fold, frame, arguments, written, entry.input)
 
     def answered(self, fold: Fold, frame: TaskFrame, command: int, output: Json) -> None:
         """One action is taken back: forget it."""
