@@ -84,6 +84,11 @@ class ServerProcess:
         self._settled.wait(READY_SECONDS)
         return self._is_ready
 
+    @property
+    def alive(self) -> bool:
+        """Tell whether the process runs."""
+        return self._process.poll() is None
+
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         """End the process, and its pipe."""
         if self._process.poll() is None:
