@@ -23,6 +23,7 @@ VARIABLES: Final[tuple[str, ...]] = (
     "TENUTO_EXPRESSION_MEMORY_MIB",
     "TENUTO_EXPRESSION_MS",
     "TENUTO_RESOLVE",
+    "TENUTO_RESUME_COMMAND",
     "TENUTO_SECRET_<NAME>",
     "NO_COLOR",
     "SSL_CERT_DIR",
@@ -74,7 +75,8 @@ class Settings:
     `resolve` says where calls for a host and port really go, as `HOST:PORT=ADDRESS:PORT` texts
     with commas between them; a later text wins. `known` are files and folders with further
     documents. `dumb` is true if the terminal cannot move its cursor. The two limits hold for
-    expressions that could run long, which a child process evaluates.
+    expressions that could run long, which a child process evaluates. `resume_command` is what
+    people are told to type to go on, when another program has started this one for them.
     """
 
     database: Path = DEFAULT_DATABASE
@@ -88,6 +90,7 @@ class Settings:
     debug: bool = False
     expression_ms: int = 100
     expression_memory_mib: int = 64
+    resume_command: str | None = None
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -109,6 +112,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         debug=environment.get("TENUTO_DEBUG", "") not in {"", "0"},
         expression_ms=_number(environment, "TENUTO_EXPRESSION_MS", 100, 60_000),
         expression_memory_mib=_number(environment, "TENUTO_EXPRESSION_MEMORY_MIB", 64, 65_536),
+        resume_command=environment.get("TENUTO_RESUME_COMMAND") or None,
     )
 
 

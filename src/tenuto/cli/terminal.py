@@ -133,6 +133,8 @@ def program() -> str:
 
 def command(verb: str, run: str, settings: Settings, options: Mapping[str, Any], *, works: bool) -> str:
     """Return the command that does `verb` with a run, with every option that it needs again."""
+    if verb == "resume" and settings.resume_command:
+        return settings.resume_command
     words = [verb, run]
     if settings.database != DEFAULT_DATABASE:
         words += ["--db", str(settings.database)]
