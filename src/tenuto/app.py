@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -53,8 +54,8 @@ def connectors() -> list[Any]:
     return list(Catalog.discover().connectors())
 
 
-def known() -> Known:
-    """Return what answers which functions are installed."""
+def known(folders: Iterable[Path]) -> Known:
+    """Return what answers which functions there are: installed, or as files in these folders."""
     from tenuto.language.program import UNDO
     from tenuto.runtime.catalog import Catalog
 
@@ -63,9 +64,14 @@ def known() -> Known:
 
         def __init__(self) -> None:
             self._catalog = Catalog.discover()
+            self._folders = [folder if folder.is_dir() else folder.parent for folder in folders]
 
         def function(self, name: str) -> bool:
-            return name.partition(":")[0] == UNDO or self._catalog.knows(name)
+            path, _, version = name.partition(":")
+            if "." in path:
+                return self._catalog.knows(name)
+            place = Path("functions", path, version, "function.yaml")
+            return path == UNDO or any((folder / place).is_file() for folder in self._folders)
 
         def functions(self) -> list[str]:
             return [
@@ -81,7 +87,6 @@ def known() -> Known:
 async def opened(settings: Settings) -> AsyncIterator[Desk]:
     """Open the database for writing, with a worker that drives its runs."""
     from functools import partial
-    from pathlib import Path
 
     from tenuto import __version__
     from tenuto.operations.desk import Desk

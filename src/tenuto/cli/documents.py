@@ -9,6 +9,7 @@ import click
 
 from tenuto.cli.exits import COMPLETED, INVALID
 from tenuto.cli.files import read, workflow_files
+from tenuto.cli.options import with_option
 from tenuto.cli.output import write
 from tenuto.cli.problems import as_json, described
 from tenuto.cli.wiring import Wiring
@@ -53,8 +54,9 @@ def init(folder: Path, force: bool) -> None:
     show_default=True,
     help="Text for people, or JSON for programs.",
 )
+@with_option
 @click.pass_obj
-def validate(wiring: Wiring, /, files: tuple[str, ...], format: str) -> int:
+def validate(wiring: Wiring, /, files: tuple[str, ...], format: str, known: tuple[Path, ...]) -> int:
     """Check each FILE (`-`: standard input; a folder: every workflow in it).
 
     Each mistake is told once, with its place and how to mend it. The exit status is 2 if there
@@ -68,12 +70,13 @@ def validate(wiring: Wiring, /, files: tuple[str, ...], format: str) -> int:
       tenuto validate --format json *.yaml
       cat hello.yaml | tenuto validate -
     """
-    known = wiring.known()
+    beside = {Path(name).parent for file in files for name in workflow_files(file)}
+    functions = wiring.known([*known, *sorted(beside)])
     results = [
         checked
         for file in files
         for name in workflow_files(file)
-        if (checked := check(_shown(name), read(name), known)) and (name == file or is_workflow(checked))
+        if (checked := check(_shown(name), read(name), functions)) and (name == file or is_workflow(checked))
     ]
     if not results:
         raise InvalidInput("there is no workflow in what you named", hint="name a YAML or JSON file")
@@ -134,7 +137,7 @@ def graph(wiring: Wiring, /, file: str, format: str | None, output: Path | None)
       tenuto graph hello.yaml -o hello.svg
       tenuto graph hello.yaml --format mermaid
     """
-    checked = check(_shown(file), read(file), wiring.known())
+    checked = check(_shown(file), read(file), wiring.known([Path(file).parent]))
     if checked.source is None or checked.errors:
         raise InvalidDocument(checked.file, checked.errors)
     if format is None:

@@ -32,18 +32,23 @@ def database_option(command: _Command) -> _Command:
     )(command)
 
 
+def with_option(command: _Command) -> _Command:
+    """Add `--with`."""
+    return click.option(
+        "--with",
+        "known",
+        multiple=True,
+        metavar="PATH",
+        type=click.Path(path_type=Path),
+        help="Make the workflows and functions in a file or folder known to others (repeatable).",
+    )(command)
+
+
 def working_options(command: _Command) -> _Command:
     """Add the options of every command that may carry out tasks."""
     for option in (
         database_option,
-        click.option(
-            "--with",
-            "known",
-            multiple=True,
-            metavar="PATH",
-            type=click.Path(path_type=Path),
-            help="Make the workflows in a file or folder known, to be run by others (repeatable).",
-        ),
+        with_option,
         click.option(
             "--resolve",
             multiple=True,

@@ -86,7 +86,8 @@ class Progress:
         changed = self._tasks.tell(entry)
         if not self._live:
             for task, note in zip(changed, entry.notes, strict=True):
-                self._line(task, note.what)
+                if not note.what.startswith("correlation"):
+                    self._line(task, note.what)
 
     # ── one line for each change ──────────────────────────────────────────────────────
 

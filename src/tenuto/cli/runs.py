@@ -87,7 +87,8 @@ def run(wiring: Wiring, /, file: str, data: str | None, id: str | None, format: 
     session = Session(wiring, options)
     if file == "-" and data == "-":
         raise InvalidInput("the workflow and its input cannot both come from standard input")
-    checked = check("<stdin>" if file == "-" else file, read(file), wiring.known())
+    folders = [Path(file).parent, *session.settings.known]
+    checked = check("<stdin>" if file == "-" else file, read(file), wiring.known(folders))
     if not _usable(checked):
         return INVALID
     given = read_input(data)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tenuto.settings import Settings
@@ -23,7 +24,7 @@ class Wiring:
     process can. `read` opens it for reading, also while another process works on it.
     `ask` hands a request to the process that works on it (see `operations.requests`).
     `connectors` lists what can be called, as `Catalog.connectors()` gives it; `known`
-    answers which functions exist.
+    answers which functions exist, installed or as files in the folders given.
     """
 
     settings: Settings
@@ -31,4 +32,4 @@ class Wiring:
     read: Callable[[Settings], AbstractAsyncContextManager[Journal]]
     ask: Callable[[Settings, dict[str, Any]], Awaitable[dict[str, Any]]]
     connectors: Callable[[], Any]
-    known: Callable[[], Known]
+    known: Callable[[Iterable[Path]], Known]
