@@ -315,12 +315,16 @@ async def test_secrets_reach_the_function_and_nothing_else(tmp_path: Path) -> No
 
 
 async def test_an_unknown_secret_is_a_fault_that_says_how_to_give_it(tmp_path: Path) -> None:
-    """A configuration fault at the task that needs it."""
+    """An authorization fault with status 403 at the task that needs it, as the standard demands."""
     body = "do: [{a: {call: 'probe.mark:1.0.0@default', with: {name: a, value: '${ $secrets.token }'}}}]"
     async with bench(tmp_path) as made:
         row = await made.run(body)
 
     assert row.outcome is not None
+    assert (row.outcome["error"]["type"], row.outcome["error"]["status"]) == (
+        "https://open-workflow-specification.org/spec/1.0.0/errors/authorization",
+        403,
+    )
     assert "--secrets" in row.outcome["error"]["detail"]
     assert made.probe.calls == []
 

@@ -18,7 +18,7 @@ from urllib.parse import quote, quote_plus, unquote
 import msgspec
 
 from tenuto.engine.model import Json
-from tenuto.errors import configuration_fault
+from tenuto.errors import authorization_fault
 
 REFERENCE: Final = re.compile("\x01([0-9A-Za-z_-]{1,128}):([0-9A-Za-z_.%-]{1,1024})\x01")
 """A reference in a text: the nonce and the path."""
@@ -79,7 +79,7 @@ def _look_up(path: str, lookup: Callable[[str], Json]) -> Json:
     try:
         return lookup(plain)
     except KeyError:
-        raise configuration_fault(f"there is no secret {plain!r}") from None
+        raise authorization_fault(f"there is no secret {plain!r}") from None
 
 
 def _text(value: Json) -> str:

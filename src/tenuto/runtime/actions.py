@@ -12,6 +12,7 @@ from tenuto.errors import (
     Faulted,
     NotFound,
     TenutoError,
+    authorization_fault,
     configuration_fault,
     runtime_fault,
 )
@@ -86,7 +87,7 @@ class Gate:
                 for field in fields:
                     value = value[field]
             except (KeyError, TypeError):
-                raise configuration_fault(
+                raise authorization_fault(
                     f"there is no secret {path!r}; give it with --secrets or TENUTO_SECRET_{name.upper()}"
                 ) from None
             used.extend(_texts(value))

@@ -81,9 +81,9 @@ def without_secret(name: str = "mySecret") -> Case:
         input={"petId": 1},
         status="faulted",
         fault=fault(
-            "configuration",
-            400,
-            "Configuration Error",
+            "authorization",
+            403,
+            "Authorization Error",
             f"there is no secret '{name}'; give it with --secrets or TENUTO_SECRET_{name.upper()}",
             "/do/0/getPet",
         ),
