@@ -22,7 +22,7 @@ MEMBERS: Final = frozenset(("input", "use", "do", "timeout", "output", "schedule
 
 @cache
 def _known() -> Known:
-    return known()
+    return known(())
 
 
 def wrong_in_yaml(block: Block) -> list[str]:
