@@ -156,3 +156,36 @@ def test_the_same_task_visited_again_has_another_key() -> None:
     )
 
     assert [command.key for command in done.performed] == ["run-1/do/0/call", "run-1/do/0/call#2"]
+
+
+def test_what_a_task_visited_again_holds_has_other_keys_too() -> None:
+    """A call inside a list that is run a second time is not the call of the first time."""
+    done = play("""
+        do:
+          - outer:
+              do: [{call: {call: 'core.noop:1.0.0@default'}}]
+              export: {as: '{n: (($context.n // 0) + 1)}'}
+          - again: {switch: [{more: {when: '$context.n < 2', then: outer}}]}
+    """)
+
+    assert [command.key for command in done.performed] == [
+        "run-1/do/0/outer/do/0/call",
+        "run-1/do/0/outer#2/do/0/call",
+    ]
+
+
+def test_a_run_that_takes_over_a_history_has_keys_of_its_own() -> None:
+    """Also in lists that were begun before: what is done anew is not the action of the former run."""
+    from tenuto.engine.model import Answered, Restarted
+    from tests.language.playing import begin
+
+    run = begin(
+        "do: [{l: {do: [{a: {call: 'core.noop:1.0.0@default'}}, {b: {call: 'core.noop:1.0.0@default'}}]}}]"
+    )
+    (first,) = run.todo
+    run.todo = []
+    run.tell(Restarted(run.now, "run-2", "/do/0/l/do/1/b"))
+    run.tell(Answered(run.now, first.id))
+    run.go_on()
+
+    assert [command.key for command in run.performed] == ["run-2/do/0/l/do/1/b"]

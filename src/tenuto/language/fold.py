@@ -172,7 +172,8 @@ class Fold(Evaluating):
         path = walk.path if task.node == walk.node else walk.path + task.node[len(walk.node) :]
         id = self.state.next
         self.state.next = id + 1
-        key = f"{self.state.run}{path}"
+        owner = self.frames[walk.owner]
+        key = owner.key + path[len(owner.path) :]
         restart = self.state.restart
         if restart is not None and restart[0] == path:
             value = restart[2] if restart[1] else value
@@ -365,13 +366,16 @@ class Fold(Evaluating):
         self.cancel_below(root)
         self.complete(root, output)
 
-    def rebase_timeouts(self) -> None:
-        """Let every timeout that runs begin again now, for a run that took over a history."""
+    def take_over(self, run: str) -> None:
+        """Go on as a run of its own: keys bear its name, and every timeout begins again now."""
+        former, self.state.run = self.state.run, run
         for frame in self.frames.values():
-            if isinstance(frame, TaskFrame) and frame.timer:
+            if isinstance(frame, TaskFrame):
                 mine = self.own(frame)
-                self.drop(mine.timer)
-                mine.timer = self.wake(mine, self.now + mine.timeout)
+                mine.key = run + mine.key[len(former) :]
+                if mine.timer:
+                    self.drop(mine.timer)
+                    mine.timer = self.wake(mine, self.now + mine.timeout)
 
     # ── faults and cancellation ───────────────────────────────────────────────────────
 

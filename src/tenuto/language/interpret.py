@@ -89,9 +89,8 @@ class Interpreter:
             case CancelRequested():
                 fold.cancel()
             case Restarted():
-                fold.state.run = event.run
                 fold.state.restart = (event.task, event.replace, event.input)
-                fold.rebase_timeouts()
+                fold.take_over(event.run)
         return fold.run()
 
     def encode(self, state: State) -> bytes:
