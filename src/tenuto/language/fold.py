@@ -173,6 +173,7 @@ class Fold(Evaluating):
         id = self.state.next
         self.state.next = id + 1
         owner = self.frames[walk.owner]
+        assert isinstance(owner, TaskFrame)
         key = owner.key + path[len(owner.path) :]
         restart = self.state.restart
         if restart is not None and restart[0] == path:
