@@ -38,7 +38,7 @@ INPUT_LIMIT_BYTES: Final = 64 * 1024 * 1024
 """`expression-input`: the value and the variables given to an expression, as JSON."""
 
 PATIENCE_SECONDS: Final = 10.0
-"""`expression-time` on the clock: only for a child that is stopped or starved, as it ends itself otherwise."""
+"""`expression-time` on the clock: for a child that is stopped or starved; others end themselves."""
 
 _START_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 1.0
@@ -71,7 +71,7 @@ class _Child:
             str(result_limit_bytes),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
             env={},
             cwd="/",
             start_new_session=True,
@@ -101,12 +101,15 @@ class _Child:
             raise _Died from error
         return header[:1], content
 
-    async def ended(self) -> int:
-        """Return how a process ended that closed its output."""
-        with contextlib.suppress(TimeoutError):
+    async def ended(self) -> tuple[int, bytes]:
+        """Return how a process ended that closed its output, and its last words."""
+        assert self.process.stderr is not None
+        try:
             async with asyncio.timeout(_STOP_SECONDS):
-                return await self.process.wait()
-        return await self.stop()
+                words = await self.process.stderr.read()
+                return await self.process.wait(), words
+        except TimeoutError:
+            return await self.stop(), b""
 
     async def stop(self) -> int:
         """Kill the process if it still runs; return how it ended."""
@@ -204,11 +207,13 @@ class Evaluator:
         except TimeoutError:
             raise self._passed("expression-time") from None
         except _Died:
-            ending = await child.ended()
+            ending, words = await child.ended()
             if ending in (-signal.SIGPROF, -signal.SIGXCPU):
                 raise self._passed("expression-time") from None
-            if ending == -signal.SIGABRT:
+            if ending == -signal.SIGABRT and b"memory" in words:
                 raise self._passed("expression-memory") from None
+            if ending in (-signal.SIGABRT, -signal.SIGSEGV):
+                raise ExpressionFailed("jq itself failed on this expression") from None
             raise
         finally:
             if finished and not self._closed:

@@ -86,6 +86,7 @@ class Child:
                 return b"N", b""
             encoded = outcome[0].encode()
         except MemoryError:
+            os.write(2, b"out of memory")
             os.kill(os.getpid(), signal.SIGABRT)
             raise
         except ValueError as error:

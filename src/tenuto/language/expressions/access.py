@@ -173,8 +173,10 @@ class Editor:
         if at == len(path):
             return value
         key = path[at]
-        inner = self._set(index(base, key, self.meter), path, at + 1, value)
-        return self._put(base, key, inner)
+        found = index(base, key, self.meter)
+        if at + 1 < len(path) and type(key) is not dict:
+            base = self._put(base, key, None)  # as jq does, whose error comes from here
+        return self._put(base, key, self._set(found, path, at + 1, value))
 
     def _put(self, base: Json, key: Json, value: Json) -> Json:
         """Return the container with one place changed."""

@@ -20,12 +20,13 @@ _VALUE_ARGUMENTS: Final = words(
     ltrimstr/1 rindex/1 rtrimstr/1 setpath/2 split/1 startswith/1 trimstr/1 pow/2 nth/1
     """
 )
-_SEVERAL: Final = words(
+_FILTERS: Final = words(
     """
-    arrays/0 booleans/0 empty/0 first/1 iterables/0 last/1 limit/2 nth/2 nulls/0 numbers/0 objects/0 path/1
-    paths/0 paths/1 range/1 range/2 range/3 recurse/0 scalars/0 select/1 skip/2 strings/0 values/0
+    arrays/0 booleans/0 empty/0 first/1 iterables/0 last/1 nth/2 nulls/0 numbers/0 objects/0 scalars/0
+    strings/0 values/0
     """
 )
+_SEVERAL: Final = words("limit/2 path/1 paths/0 paths/1 range/1 range/2 range/3 recurse/0 skip/2")
 _COUNTED: Final = frozenset({"limit/2", "skip/2", "nth/2"})
 _PATHS: Final = frozenset({"path/1", "paths/1", "del/1"})
 _PATH_FUNCTIONS: Final = frozenset(
@@ -121,59 +122,55 @@ def _passing(node: s.Node) -> tuple[s.Node, ...]:
 # ── lanes ────────────────────────────────────────────────────────────────────────────────
 
 
+ONE: Final = 0
+MAYBE: Final = 1
+MANY: Final = 2
+
+
 def single(node: s.Node) -> bool:
     """Tell whether a node gives exactly one value, or an error, whatever its input.
 
     >>> single(s.Identity()), single(s.Descend())
     (True, False)
     """
+    return count(node) == ONE
+
+
+def count(node: s.Node) -> int:
+    """Return how many values a node gives: exactly `ONE`, `MAYBE` one, or perhaps `MANY`."""
     match node:
         case s.Identity() | s.Number() | s.Constant() | s.Format() | s.Variable() | s.Secret() | s.Array():
-            return True
-        case s.Text(parts):
-            return all(isinstance(part, str) or single(part) for part in parts)
-        case s.Index(_, _, True) | s.Slice(_, _, _, True) | s.Iterate() | s.Descend() | s.Comma():
-            return False
-        case s.Try(_, None) | s.Foreach() | s.Define() | s.Label() | s.Break():
-            return False
-        case s.Binary("//", left, right):
-            return (single(left) or at_most_one(left)) and single(right)
-        case s.If(branches, otherwise):
-            inner = all(single(part) for branch in branches for part in branch)
-            return inner and (otherwise is None or single(otherwise))
-        case s.Reduce(_, _, start):
-            return single(start)
-        case s.Assign(operator, _, right):
-            return operator == "|=" or single(right)
-        case s.Bind(source, _, body):
-            return single(source) and single(body)
-        case s.Call():
-            return _single_call(node)
-        case _:
-            return all(single(part) for part in s.children(node))
-
-
-def at_most_one(node: s.Node) -> bool:
-    """Tell whether a node gives one value or none, as `.a?` does."""
-    match node:
-        case s.Index(base, key, True):
-            return single(base) and single(key)
-        case s.Slice(base, low, high, True):
-            return all(single(part) for part in (base, low, high) if part is not None)
+            return ONE
+        case s.Iterate() | s.Descend() | s.Comma() | s.Foreach() | s.Define() | s.Label() | s.Break():
+            return MANY
+        case s.Index(optional=True) | s.Slice(optional=True):
+            return max(MAYBE, _most(node))
         case s.Try(body, None):
-            return single(body) or at_most_one(body)
-        case s.Call(name, (argument,)) if name in ("select", "first", "last"):
-            return name != "select" or single(argument)
-        case s.Pipe(parts):
-            return all(single(part) or at_most_one(part) for part in parts)
+            return max(MAYBE, count(body))
+        case s.Binary("//", left, right):
+            return MANY if count(left) == MANY else count(right)
+        case s.Reduce(_, _, start):
+            return count(start)
+        case s.Assign(operator, _, right):
+            return ONE if operator == "|=" else count(right)
+        case s.Bind(source, _, body):
+            return max(count(source), count(body))
+        case s.Call("select", (condition,), _, False):
+            return max(MAYBE, count(condition))
+        case s.Call(name, arguments, _, False):
+            key = f"{name}/{len(arguments)}"
+            if key in _FILTERS:
+                return MAYBE
+            return ONE if key in FIRST_LANE and key not in _SEVERAL else MANY
+        case s.Call():
+            return MANY
         case _:
-            return single(node)
+            return _most(node)
 
 
-def _single_call(node: s.Call) -> bool:
-    """Tell whether a call of the first lane gives exactly one value."""
-    key = f"{node.name}/{len(node.arguments)}"
-    return key in FIRST_LANE and key not in _SEVERAL
+def _most(node: s.Node) -> int:
+    """Return the most values that any part of a node gives."""
+    return max((count(child) for child in s.children(node)), default=ONE)
 
 
 def first_lane(node: s.Node) -> bool:
@@ -187,6 +184,8 @@ def first_lane(node: s.Node) -> bool:
             return False
         case s.Bind(_, patterns) | s.Reduce(_, patterns) | s.Foreach(_, patterns) if not _simple(patterns):
             return False
+        case s.Reduce(_, _, start) if not single(start):
+            return False  # jq forgets the input after the first start value
         case s.Assign(operator, left, right):
             if not pathlike(left) or (operator != "|=" and not single(right)):
                 return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 from urllib.parse import quote
 
@@ -47,7 +47,30 @@ def _decode(value: Json, meter: Meter) -> str:
         raise wrong(text, "is not valid base64 data")
     if len(data) % 4 == 1:
         raise wrong(text, "trailing base64 byte found")
-    return base64.b64decode(data + "=" * (-len(data) % 4)).decode("utf-8", errors="replace")
+    decoded = base64.b64decode(data + "=" * (-len(data) % 4))
+    try:
+        return decoded.decode()
+    except UnicodeDecodeError:
+        meter.spend(len(decoded))
+        return "".join(_characters(decoded))
+
+
+def _characters(data: bytes) -> Iterator[str]:
+    """Yield the characters of UTF-8 with U+FFFD for each wrong sequence, cut where jq cuts it."""
+    at = 0
+    while at < len(data):
+        first = data[at]
+        wanted = 1 if first < 0xC2 or first > 0xF4 else 2 if first < 0xE0 else 3 if first < 0xF0 else 4
+        end = min(at + wanted, len(data))
+        following = at + 1
+        while following < end and data[following] & 0xC0 == 0x80:
+            following += 1
+        cut = end if at + wanted > len(data) else following
+        try:
+            yield data[at:cut].decode()
+        except UnicodeDecodeError:
+            yield "\ufffd"
+        at = cut
 
 
 def _encode(value: Json, meter: Meter) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from tenuto.language.expressions.access import index, members
-from tenuto.language.expressions.arithmetic import add
+from tenuto.language.expressions.arithmetic import add, subtract
 from tenuto.language.expressions.failures import DEPTH_LIMIT, over
 from tenuto.language.expressions.scalar import no_key
 from tenuto.language.expressions.values import (
@@ -228,4 +228,4 @@ def reverse(value: Json, meter: Meter) -> Json:
         meter.spend(1 + (len(value) >> 8))
         return value[::-1]
     size = length(value, meter)
-    return index(value, size - 1, meter) if size > 0 else []
+    return index(value, subtract(size, 1, meter), meter) if size > 0 else []

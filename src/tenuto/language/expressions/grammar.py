@@ -44,10 +44,31 @@ def parse_program(text: str, start: int, end: int) -> s.Node:
         raise ExpressionSyntax(
             "an expression is expected here", parser.token.start, "write . for the value itself"
         )
-    node = parser.query()
+    try:
+        node = parser.query()
+    except RecursionError:
+        raise _too_deep(parser.token.start) from None
     if parser.token.kind != "end":
         parser.unexpected()
+    _check_depth(node, start)
     return node
+
+
+def _too_deep(offset: int) -> ExpressionSyntax:
+    """Return the refusal of an expression that nests too deeply."""
+    return ExpressionSyntax(
+        f"the expression nests deeper than {NESTING_LIMIT} levels (limit expression-nesting)", offset
+    )
+
+
+def _check_depth(node: s.Node, start: int) -> None:
+    """Refuse an expression of which the parts, chains of operators included, nest too deeply."""
+    stack = [(node, 0)]
+    while stack:
+        part, depth = stack.pop()
+        if depth > _CHAIN:
+            raise _too_deep(start)
+        stack.extend((child, depth + 1) for child in s.children(part))
 
 
 class _Parser:
@@ -102,10 +123,7 @@ class _Parser:
         """Count one level of nesting; `leave` ends it."""
         self.depth += 1
         if self.depth > NESTING_LIMIT:
-            raise ExpressionSyntax(
-                f"the expression nests deeper than {NESTING_LIMIT} levels (limit expression-nesting)",
-                self.token.start,
-            )
+            raise _too_deep(self.token.start)
 
     def leave(self) -> None:
         """End one level of nesting."""
@@ -247,7 +265,6 @@ class _Parser:
 
     def expression(self, lowest: int = 1) -> s.Node:
         """Parse operators that bind at least as strongly as `lowest`."""
-        self.enter()
         left = self.postfix()
         chain = 0
         barred = 0
@@ -266,10 +283,14 @@ class _Parser:
                     f"more than {_CHAIN} operators in a row (limit expression-nesting)", self.token.start
                 )
             self.advance()
-            right = self.expression(strength if side == "right" else strength + 1)
+            if side == "right":
+                self.enter()
+                right = self.expression(strength)
+                self.leave()
+            else:
+                right = self.expression(strength + 1)
             barred = strength if side == "none" else 0
             left = (s.Assign if operator in _ASSIGNMENTS else s.Binary)(operator, left, right)
-        self.leave()
         return left
 
     def postfix(self) -> s.Node:
@@ -364,7 +385,6 @@ class _Parser:
 
     def bracketed(self) -> s.Node:
         """Parse a term that starts with a sign."""
-        self.enter()
         node: s.Node
         if self.accept(".."):
             node = s.Descend()
@@ -375,7 +395,9 @@ class _Parser:
             elif self.token.kind == "word":
                 self.unexpected("expected no space between the dot and the name")
         elif self.accept("-"):
+            self.enter()
             node = s.Negate(self.postfix())
+            self.leave()
         elif self.accept("("):
             node = self.query()
             self.expect(")", "to close the bracket")
@@ -387,7 +409,6 @@ class _Parser:
             node = self.object()
         else:
             self.unexpected()
-        self.leave()
         return node
 
     def use_variable(self) -> s.Node:
@@ -489,12 +510,14 @@ class _Parser:
 
     def object(self) -> s.Node:
         """Parse the rest of an object, after its `{`."""
+        self.enter()
         pairs: list[tuple[s.Node, s.Node]] = []
         while not self.at("}"):
             pairs.append(self.pair())
             if not self.accept(","):
                 break
         self.expect("}", "to close the object")
+        self.leave()
         return s.Object(tuple(pairs))
 
     def pair(self) -> tuple[s.Node, s.Node]:
@@ -562,7 +585,6 @@ class _Parser:
 
     def quoted(self, style: str | None) -> s.Node:
         """Parse a string from its opening quote, with the expressions inside it."""
-        self.enter()
         opening = self.token.start
         position = self.token.end
         parts: list[str | s.Node] = []
@@ -587,5 +609,4 @@ class _Parser:
                 self.unexpected("expected ) to close the expression inside the string")
             position = self.token.end
         self.token = next_token(self.text, position + 1, self.end)
-        self.leave()
         return s.Text(tuple(parts), style)

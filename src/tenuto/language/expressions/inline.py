@@ -17,7 +17,7 @@ from tenuto.language.expressions.formats import format_value
 from tenuto.language.expressions.numbers import Spelled, number
 from tenuto.language.expressions.scalar import Many, One
 from tenuto.language.expressions.secret import reference
-from tenuto.language.expressions.values import Frame, Json, Meter, Raised, leave, show, truthy
+from tenuto.language.expressions.values import Frame, Json, Meter, Raised, dump, leave, truthy
 
 _NULL = s.Constant(None)
 
@@ -33,7 +33,7 @@ def compile_program(node: s.Node) -> Callable[[Json, Mapping[str, Json], float],
             for found in many(value, Frame(variables, now, meter)):
                 return leave(found, meter.special) if watched or meter.special else found
         except Raised as raised:
-            raise ExpressionFailed(_message(raised.value)) from None
+            raise ExpressionFailed(_message(raised.value, meter)) from None
         except RecursionError:
             raise ExpressionFailed(
                 "the expression or its data nests too deeply", limit="expression-depth"
@@ -43,9 +43,9 @@ def compile_program(node: s.Node) -> Callable[[Json, Mapping[str, Json], float],
     return run
 
 
-def _message(value: Json) -> str:
+def _message(value: Json, meter: Meter) -> str:
     """Return the text of an error that nothing caught."""
-    return value if isinstance(value, str) else f"{show(value)} (not a string)"
+    return value if isinstance(value, str) else f"{dump(value, meter)} (not a string)"
 
 
 def compile_one(node: s.Node) -> One:
@@ -177,8 +177,6 @@ def compile_many(node: s.Node) -> Many:
             return stream.attempt(compile_many(body), None if handler is None else compile_many(handler))
         case s.Bind(source, patterns, body):
             return stream.bind(compile_many(source), patterns[0], compile_many(body))
-        case s.Reduce(_, _, start):
-            return stream.reduce(compile_many(start), _fold(node))
         case s.Foreach(source, patterns, start, update, extract):
             return stream.foreach(
                 compile_many(source),

@@ -121,10 +121,10 @@ def plain(value: int | float) -> int | float | None:
         return None
     if not -LARGEST <= value <= LARGEST:
         return LARGEST if value > 0 else -LARGEST
-    if type(value) is Computed:
-        text = _spell_double(value)
+    if type(value) is Computed or type(value) is Spelled:
+        text = spell(value)
         return int(text) if text.lstrip("-").isdigit() else float(value)
-    return 0 if type(value) is Spelled and value.spelling == "-0" else float(value)
+    return value
 
 
 def spell(value: int | float) -> str:

@@ -80,7 +80,7 @@ def write(node: s.Node) -> str:
         case s.Array(body):
             return "[]" if body is None else f"[{write(body)}]"
         case s.Object(pairs):
-            return "{" + ", ".join(f"({write(key)}): ({write(value)})" for key, value in pairs) + "}"
+            return "{" + ", ".join(f"({_write_key(key)}): ({write(value)})" for key, value in pairs) + "}"
         case s.Negate(body):
             return f"({write(body)} | if . == 0 then . else -. end)"
         case s.Pipe(parts):
@@ -91,6 +91,11 @@ def write(node: s.Node) -> str:
             return f"({write(left)} {operator} {write(right)})"
         case _:
             return _write_control(node)
+
+
+def _write_key(key: s.Node) -> str:
+    """Return a key as jq text; a constant that is no string fails when evaluated, not when compiled."""
+    return write(key) if isinstance(key, s.Text) else f"{write(key)} as $__key | $__key"
 
 
 def _mark(optional: bool) -> str:
@@ -155,4 +160,4 @@ def _member(key: s.Node, name: str | None, inner: s.Pattern | None) -> str:
     if name is not None:
         return f"${name}" if inner is None else f"${name}: {_pattern(inner)}"
     assert inner is not None
-    return f"({write(key)}): {_pattern(inner)}"
+    return f"({_write_key(key)}): {_pattern(inner)}"

@@ -168,6 +168,7 @@ def operate(operation: Operation, left: Many, right: Many) -> Many:
     def run(value: Json, frame: Frame) -> Iterator[Json]:
         for second in right(value, frame):
             for first in left(value, frame):
+                frame.meter.spend(1)
                 yield operation(first, second, frame.meter)
 
     return run
@@ -211,11 +212,6 @@ def bind(source: Many, pattern: s.Pattern, body: Many) -> Many:
             yield from body(value, frame.bind(destructure(pattern, item, frame.meter)))
 
     return run
-
-
-def reduce(start: Many, loop: Callable[[Json, Json, Frame], Json]) -> Many:
-    """Compile `reduce` with several start values."""
-    return lambda value, frame: (loop(state, value, frame) for state in start(value, frame))
 
 
 def foreach(source: Many, pattern: s.Pattern, start: Many, update: Many, extract: Many) -> Many:

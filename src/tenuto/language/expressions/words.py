@@ -262,13 +262,15 @@ def not_a_number(value: Json) -> bool:
 # ── time ─────────────────────────────────────────────────────────────────────────────────
 
 _FIELDS: Final = 6
+_EARLIEST: Final = -67768040609740800  # years that fit in 32 bits, as the C library counts them
+_LATEST: Final = 67768036191676799
 
 
 def to_date(value: Json, _meter: Meter) -> Json:
     """`todate`: seconds since the epoch, or the parts of a time, as ISO 8601 in UTC."""
     if type(value) in NUMBERS:
         seconds = double(value)
-        if not abs(seconds) < 6.7e16:
+        if not _EARLIEST <= seconds <= _LATEST:
             raise Raised("error converting number of seconds since epoch to datetime")
         return _iso(int(seconds))
     if type(value) is not list:
