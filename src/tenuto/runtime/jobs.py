@@ -14,7 +14,9 @@ ACTIONS_AT_ONCE: Final = 1_000
 class Jobs:
     """Starts tasks, knows which are under way, and stops them all."""
 
-    def __init__(self) -> None:
+    def __init__(self, idle: Callable[[], object]) -> None:
+        """Begin with nothing; `idle` is called whenever the last task has ended."""
+        self._idle = idle
         self._tasks: set[asyncio.Task[None]] = set()
         self._queue: deque[Callable[[], object]] = deque()
         self._acting = 0
@@ -27,8 +29,13 @@ class Jobs:
         """Start a task."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not self._tasks and not self._queue:
+            self._idle()
 
     def act(self, begin: Callable[[], object]) -> None:
         """Begin an action now, or when others have ended; each calls `acted` at its end."""

@@ -112,7 +112,7 @@ class Worker:
         self._encoder = msgspec.json.Encoder()
         self._decoder = msgspec.json.Decoder(Entry)
         self._watchers: list[Callable[[str, int, Entry], None]] = []
-        self._jobs = Jobs()
+        self._jobs = Jobs(self._look_if_idle)
         self._uncommitted = 0
         self._offspring: dict[str, list[str]] = {}  # children that their parents do not wait for
         self._settling = Settling(self._settled)
@@ -363,7 +363,11 @@ class Worker:
                 self._carry_out(hot, command)
             if hot.run is not None and hot.run.status == "suspended":
                 self._settling.look()
-        if len(self._settling) and not self._uncommitted:
+        self._look_if_idle()
+
+    def _look_if_idle(self) -> None:
+        """Nothing is under way any more: runs that only wait have settled."""
+        if len(self._settling) and not len(self._jobs) and not self._uncommitted:
             self._settling.look()
 
     def _carry_out(self, hot: Hot, command: Command, *, again: bool = False) -> None:
@@ -403,7 +407,7 @@ class Worker:
         hot.active.pop(event.id, None)
         if accepts(hot.run, event):
             self._feed([(hot, event)])
-        elif len(self._settling):
+        elif hot.run is not None and hot.run.status == "suspended":
             self._settling.look()
 
     # ── actions ───────────────────────────────────────────────────────────────────────
