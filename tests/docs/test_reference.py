@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Final
 
 import pytest
@@ -15,6 +16,7 @@ from tests.docs.pages import ROOT, anchors_of, links_of, pages
 
 REFERENCE: Final = ROOT / "docs" / "reference"
 SOURCES: Final = sorted((ROOT / "src" / "tenuto").rglob("*.py"))
+OPEN_POINTS: Final = 24  # of the standard, each answered by the reading of that number
 LANGUAGE_PAGE: Final = (REFERENCE / "language.md").read_text(encoding="utf-8")
 
 
@@ -53,10 +55,10 @@ def test_broken_links_are_noticed() -> None:
     assert ["2: gone.md", "2: language.md#gone", "2: #gone"] == broken_links(page, text)
 
 
-def test_every_page_is_reached_from_the_index() -> None:
-    """Whoever opens docs/README.md finds each page of docs/ by following links."""
-    docs = ROOT / "docs"
-    reached, waiting = set(), [docs / "README.md"]
+def unreached(docs: Path) -> set[Path]:
+    """Return the pages of a folder that no chain of links from its README.md leads to."""
+    reached: set[Path] = set()
+    waiting = [docs / "README.md"]
     while waiting:
         page = waiting.pop()
         if page in reached or page.suffix != ".md" or docs not in page.parents or not page.exists():
@@ -64,8 +66,22 @@ def test_every_page_is_reached_from_the_index() -> None:
         reached.add(page)
         names = (target.partition("#")[0] for _, target in links_of(page.read_text(encoding="utf-8")))
         waiting += [(page.parent / name).resolve() for name in names if name and ":" not in name]
+    return set(docs.rglob("*.md")) - reached
 
-    assert set() == {page for page in pages() if docs in page.parents} - reached
+
+def test_every_page_is_reached_from_the_index() -> None:
+    """Whoever opens docs/README.md finds each page of docs/ by following links."""
+    assert set() == unreached(ROOT / "docs")
+
+
+def test_a_page_that_nothing_leads_to_is_noticed(tmp_path: Path) -> None:
+    """Links are followed from page to page; a page that only links to others is not reached by that."""
+    pages = {"README.md": "[a](x/a.md)", "x/a.md": "[b](b.md#c)", "x/b.md": "", "x/lost.md": "[a](a.md)"}
+    for name, text in pages.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    assert {tmp_path / "x" / "lost.md"} == unreached(tmp_path)
 
 
 # ── where messages point to ──────────────────────────────────────────────────────────────
@@ -100,71 +116,117 @@ _AUTHENTICATION: Final = "five"
     assert {"one", "two", "three", "four", "five"} == anchors_given(source)
 
 
-@pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_every_page_that_the_code_names_exists(file: Path) -> None:
-    """A page named in a message or a comment is there, and so is its heading."""
-    named = re.findall(r"(docs/[\w./-]+\.md)(?:#([\w-]+\b))?", file.read_text(encoding="utf-8"))
-    missing = [
-        f"{page}#{anchor}"
+def missing_pages(source: str) -> list[str]:
+    """Return what a text names below docs/ and is not there, with its heading if one is named."""
+    named = re.findall(r"(docs/[\w./-]+\.md)(?:#([\w-]+\b))?", source)
+    return [
+        f"{page}#{anchor}" if anchor else page
         for page, anchor in named
         if not (ROOT / page).exists()
         or (anchor and anchor not in anchors_of((ROOT / page).read_text(encoding="utf-8")))
     ]
 
-    assert [] == missing
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_every_page_that_the_code_names_exists(file: Path) -> None:
+    """A page named in a message or a comment is there, and so is its heading."""
+    assert [] == missing_pages(file.read_text(encoding="utf-8"))
+
+
+def test_pages_that_are_not_there_are_noticed() -> None:
+    """A page, and a heading of a page that is there."""
+    text = "See docs/gone.md#x, docs/reference/cli.md, docs/reference/cli.md#gone. docs/reference/cli.md#exit-status."
+
+    assert ["docs/gone.md#x", "docs/reference/cli.md#gone"] == missing_pages(text)
 
 
 # ── errors ───────────────────────────────────────────────────────────────────────────────
 
 
-def error_classes() -> list[type[TenutoError]]:
-    """Return every class of errors.py that has a code."""
-    return [
-        value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, TenutoError)
-    ]
+def statuses_of(module: object) -> dict[str, str]:
+    """Return the exit status of the command for each error code that a module defines."""
+    classes = [value for value in vars(module).values() if isinstance(value, type)]
+    # `__new__` suffices: the status depends on the class alone.
+    codes = {c.code: str(status_of(c.__new__(c))) for c in classes if issubclass(c, TenutoError)}
+    # A fault that reaches the door is the outcome of a run.
+    return {code: "1" if code == "faulted" else status for code, status in codes.items()}
+
+
+def statuses_told(page: str) -> dict[str, str]:
+    """Return the exit status of each code in the table of a page."""
+    return dict(re.findall(r"^\| `([a-z-]+)` \| (\d+) \|", page, re.MULTILINE))
 
 
 def test_every_error_code_is_documented_with_its_exit_status() -> None:
     """errors.md lists the codes of errors.py, no others, each with the status that the command gives."""
-    text = (REFERENCE / "errors.md").read_text(encoding="utf-8")
-    documented = dict(re.findall(r"^\| `([a-z-]+)` \| (\d+) \|", text, re.MULTILINE))
-    # `__new__` suffices: the status depends on the class alone.
-    statuses = {each.code: str(status_of(each.__new__(each))) for each in error_classes()}
-    statuses["faulted"] = "1"  # A fault that reaches the door is the outcome of a run.
+    page = (REFERENCE / "errors.md").read_text(encoding="utf-8")
 
-    assert statuses == documented
+    assert statuses_of(errors) == statuses_told(page)
+
+
+def test_an_error_code_that_is_not_documented_is_noticed() -> None:
+    """A new class, and a row with another status."""
+
+    class TooLate(errors.Unavailable):
+        """Never raised."""
+
+        code = "too-late"
+
+    assert {"too-late": "4"} == statuses_of(SimpleNamespace(TooLate=TooLate))
+    assert {"too-late": "2"} == statuses_told("| code |\n|---|\n| `too-late` | 2 | x | y |\n")
 
 
 # ── readings ─────────────────────────────────────────────────────────────────────────────
 
 
-def readings() -> list[tuple[int, str]]:
+def readings(page: str) -> list[tuple[int, str]]:
     """Return (number, the cell that names tests) of each row of the table of readings."""
-    rows = re.findall(r"^\| (\d+) \|.*\| ([^|]+) \|$", LANGUAGE_PAGE, re.MULTILINE)
+    rows = re.findall(r"^\| (\d+) \|.*\| ([^|]+) \|$", page, re.MULTILINE)
     return [(int(number), tests) for number, tests in rows]
 
 
-def test_the_readings_are_numbered_without_gaps() -> None:
-    """Readings 1 to 24 answer the standard's open points; further ones follow in order."""
-    numbers = [number for number, _ in readings()]
-
-    assert list(range(1, len(numbers) + 1)) == numbers
-    assert len(numbers) >= 24
-
-
-def test_every_reading_in_the_text_is_in_the_table() -> None:
-    """A reading that is stated on the page has its row, and rows 1 to 24 are stated."""
-    stated = {int(number) for number in re.findall(r"\*\*Reading (\d+)[a-z]?:?\*\*", LANGUAGE_PAGE)}
-
-    assert set(range(1, 25)) == stated & set(range(1, 25))
-    assert set() == stated - {number for number, _ in readings()}
-
-
-@pytest.mark.parametrize(("number", "tests"), readings())
-def test_every_reading_is_tested(number: int, tests: str) -> None:
-    """The files that a reading names as its tests exist."""
+def wrong_in_readings(page: str) -> list[str]:
+    """Say where the numbers in the text and in the table differ, and which tests do not exist."""
+    rows = readings(page)
+    numbers = [number for number, _ in rows]
+    stated = {int(number) for number in re.findall(r"\*\*Reading (\d+)[a-z]?:?\*\*", page)}
     there = {file.name for file in (ROOT / "tests").rglob("test_*.py")}
-    named = set(re.findall(r"`(test_\w+\.py)`", tests))
+    return [
+        *(["the rows are not numbered 1, 2, 3, ..."] if numbers != [*range(1, len(rows) + 1)] else []),
+        *(f"{number} is stated but has no row" for number in sorted(stated - {*numbers})),
+        *(f"{number} is not stated" for number in sorted({*range(1, OPEN_POINTS + 1)} - stated)),
+        *(
+            f"{number} names no test"
+            for number, tests in rows
+            if not re.search(r"`test_|with the server", tests)
+        ),
+        *(
+            f"{number} names {name}, which does not exist"
+            for number, tests in rows
+            for name in re.findall(r"`(test_\w+\.py)`", tests)
+            if name not in there
+        ),
+    ]
 
-    assert set() == named - there
-    assert named or tests == "with the server", number
+
+def test_every_reading_is_stated_listed_and_tested() -> None:
+    """Readings 1 to 24 answer the standard's open points; further ones follow in order; tests hold each."""
+    assert [] == wrong_in_readings(LANGUAGE_PAGE)
+
+
+def test_readings_that_are_not_kept_are_noticed() -> None:
+    """A gap, a reading without a row, a test that is gone, a row without a test."""
+    page = LANGUAGE_PAGE.replace("| 7 |", "| 77 |").replace("**Reading 9:**", "**Reading 99:**")
+    page = page.replace(
+        "| 4 | initial `$context` | null | `test_data_flow.py` |", "| 4 | x | null | `test_gone.py` |"
+    )
+    page = page.replace("`test_duration.py`", "soon")
+
+    assert [
+        "the rows are not numbered 1, 2, 3, ...",
+        "7 is stated but has no row",
+        "99 is stated but has no row",
+        "9 is not stated",
+        "29 names no test",
+        "4 names test_gone.py, which does not exist",
+    ] == wrong_in_readings(page)
