@@ -73,6 +73,15 @@ def known(folders: Iterable[Path]) -> Known:
             place = Path("functions", path, version, "function.yaml")
             return path == UNDO or any((folder / place).is_file() for folder in self._folders)
 
+        def arguments(self, name: str) -> dict[str, bool] | None:
+            if "." not in name.partition(":")[0]:
+                return None
+            try:
+                parameters = self._catalog.find(name).parameters
+            except TenutoError:
+                return None
+            return {parameter.name: parameter.required for parameter in parameters}
+
         def functions(self) -> list[str]:
             return [
                 f"{function.name}:{function.version}"

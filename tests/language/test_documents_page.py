@@ -73,10 +73,26 @@ S = {"x": ("x", "unknown-x")}
     assert {"a-b", "c-d", "e-f", "g-h", "i-j", "unknown-x"} == set(codes_in(source))
 
 
+class Installed:
+    """The two functions that the page names."""
+
+    def function(self, name: str) -> bool:
+        """Return whether it is there."""
+        return name in self.functions()
+
+    def functions(self) -> list[str]:
+        """Return the names."""
+        return ["core.noop:1.0.0", "files.read:1.0.0"]
+
+    def arguments(self, name: str) -> dict[str, bool] | None:
+        """Return the arguments, and which are required."""
+        return {"value": False} if name.startswith("core") else {"path": True, "encoding": False}
+
+
 def problems_of(text: str) -> list[Problem]:
     """Return what is told of a text."""
     try:
-        return validate(load(text))
+        return validate(load(text), Installed())
     except InvalidDocument as error:
         return list(error.problems)
 

@@ -26,6 +26,10 @@ class Catalog:
         """Return the names."""
         return ["ldap.add_entry:1.0.0", "ldap.add_entry:1.1.0", "smtp.send:1.0.0"]
 
+    def arguments(self, name: str) -> dict[str, bool] | None:
+        """Return the arguments, and which are required."""
+        return {"to": True, "subject": True, "text": False} if name.startswith("smtp") else None
+
 
 def check(body: str, known: Catalog | None = None) -> list[Problem]:
     """Return the problems of a document with this body."""
@@ -329,3 +333,30 @@ def test_at_most_a_hundred_problems_are_told() -> None:
 def test_what_is_no_workflow_at_all_is_told(text: str) -> None:
     """Any value gets an answer."""
     assert any(problem.severity == "error" for problem in validate(load(text)))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("{to: a, subject: b}", []),
+        ("{to: a, subject: b, text: c}", []),
+        ("{to: a, sbject: b}", [("unknown-argument", "Did you mean `subject`?")]),
+        ("{to: a}", [("missing-argument", "`tenuto connectors` says what for.")]),
+    ],
+)
+def test_arguments_of_connectors_functions_are_compared(given: str, expected: list[tuple[str, str]]) -> None:
+    """An unknown one and a missing one are told once."""
+    problems = check(f"do:\n- a: {{call: 'smtp.send:1.0.0@default', with: {given}}}", Catalog())
+
+    assert [(p.code, (p.hint or "").split(" See")[0]) for p in problems if p.severity == "error"] == expected
+
+
+def test_a_call_without_arguments_is_told_what_it_needs() -> None:
+    """The place is the call."""
+    (problem,) = check("do:\n- a: {call: 'smtp.send:1.0.0@default'}", Catalog())
+
+    assert (problem.code, problem.message, problem.column) == (
+        "missing-argument",
+        "`smtp.send:1.0.0` needs `to` and `subject`.",
+        7,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import reduce
 from typing import Final, Protocol, TypeAlias
 
 from tenuto.engine.model import Json
@@ -41,6 +42,9 @@ class Known(Protocol):
 
     def functions(self) -> list[str]:
         """Return the names of all functions, spelled the same way."""
+
+    def arguments(self, name: str) -> dict[str, bool] | None:
+        """Return a function's arguments and whether each is required; None if that is not known."""
 
 
 def check_references(walk: Walk, known: Known | None) -> None:
@@ -145,13 +149,33 @@ def _check_cataloged(
             walk.error("unknown-catalog", at, message, meant(catalog, [*catalogs, "default"]))
         return
     function = f"{name}:{version}"
-    if catalog in catalogs or known is None or known.function(function):
+    if catalog in catalogs or known is None:
+        return
+    if known.function(function):
+        _check_arguments(walk, at[:-1], function, known.arguments(function))
         return
     functions = known.functions()
     versions = [other for other in functions if other.partition(":")[0] == name]
     guess = versions[-1] if versions else nearest(function, functions)
     hint = f"Did you mean `{guess}@default`?" if guess else "`tenuto connectors` lists what there is."
     walk.error("unknown-function", at, f"The default catalog has no function `{function}`.", hint)
+
+
+def _check_arguments(walk: Walk, task: At, function: str, arguments: dict[str, bool] | None) -> None:
+    """Compare the arguments that a call names with those that the function has."""
+    definition = reduce(lambda value, step: value[step], task, walk.source.data)
+    given = definition.get("with", {})
+    if arguments is None or not isinstance(given, dict):
+        return
+    unknown = [name for name in given if name not in arguments]
+    for name in unknown:
+        message = f"`{function}` has no argument `{name}`."
+        walk.error("unknown-argument", (*task, "with", name), message, meant(name, arguments), key=True)
+    missing = [name for name, required in arguments.items() if required and name not in given]
+    if missing and not unknown:
+        place = (*task, "with") if "with" in definition else (*task, "call")
+        message = f"`{function}` needs {' and '.join(f'`{name}`' for name in missing)}."
+        walk.error("missing-argument", place, message, "`tenuto connectors` says what for.", key=True)
 
 
 # ── expressions and schemas ──────────────────────────────────────────────────────────────
