@@ -36,7 +36,7 @@ def resolve(value: Json, nonce: str, lookup: Callable[[str], Json]) -> Json:
     """Return the value with the run's references replaced by what `lookup(path)` gives.
 
     A string that is exactly one reference may become any JSON value; inside a longer string, a secret that
-    is no string is put in as JSON. An unknown secret (`KeyError`) is a configuration fault.
+    is no string is put in as JSON. An unknown secret (`KeyError`) is an authorization fault.
 
     >>> resolve({"header": "Bearer \\x01n:api.token\\x01"}, "n", {"api.token": "s3cr3t"}.__getitem__)
     {'header': 'Bearer s3cr3t'}
@@ -100,7 +100,11 @@ def redact(value: Json, secrets: Iterable[str]) -> Json:
         return value
     forms = {form for secret in known if len(secret) >= SHORTEST_SECRET for form in _forms(secret)}
     longest_first = sorted(forms, key=lambda form: (-len(form), form))
-    pattern = re.compile("|".join(map(re.escape, longest_first))) if forms else None
+    # Percent encoding is read in either case, digit by digit.
+    parts = (
+        re.sub("%[0-9A-F]{2}", lambda code: f"(?i:{code.group()})", re.escape(form)) for form in longest_first
+    )
+    pattern = re.compile("|".join(parts)) if forms else None
     return _redact(value, frozenset(known), pattern)
 
 
@@ -120,9 +124,7 @@ def _redact(value: Json, whole: frozenset[str], pattern: re.Pattern[str] | None)
 def _forms(secret: str) -> Iterator[str]:
     """Yield a secret and its encodings."""
     yield secret
-    for encoded in (quote(secret, safe=""), quote(secret), quote_plus(secret)):
-        yield encoded
-        yield re.sub("%[0-9A-F]{2}", lambda found: found.group().lower(), encoded)
+    yield from (quote(secret, safe=""), quote(secret), quote_plus(secret))
     yield json.dumps(secret)[1:-1]
     yield json.dumps(secret, ensure_ascii=False)[1:-1]
     yield html.escape(secret)

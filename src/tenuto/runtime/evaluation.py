@@ -13,6 +13,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import re
 import signal
 import struct
 import sys
@@ -24,6 +25,7 @@ import msgspec
 
 from tenuto.engine.model import Json
 from tenuto.language.expressions import ExpressionFailed, ExpressionSyntax, parse
+from tenuto.language.expressions.failures import DEPTH_LIMIT
 
 TIME_LIMIT_SECONDS: Final = 0.1
 """`expression-time`: processor time for one expression."""
@@ -42,6 +44,9 @@ PATIENCE_SECONDS: Final = 10.0
 
 _START_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 1.0
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _CHILD: Final = Path(__file__).with_name("evaluation_child.py")
 
 
@@ -97,6 +102,8 @@ class _Child:
                 await source.drain()
                 header = await target.readexactly(5)
                 content = await target.readexactly(struct.unpack("!I", header[1:])[0])
+        except TimeoutError:  # an OSError too, but no sign of death
+            raise
         except (OSError, asyncio.IncompleteReadError) as error:
             raise _Died from error
         return header[:1], content
@@ -256,15 +263,27 @@ def _encode(envelope: Any) -> bytes:
 
 def _decode(content: bytes) -> Json:
     """Return the value of JSON that jq wrote; numbers beyond a double become the largest one."""
+    if _deeper(content, DEPTH_LIMIT):
+        what = f"the result nests deeper than {DEPTH_LIMIT} levels"
+        raise ExpressionFailed(
+            f"the expression passed the limit expression-depth: {what}", limit="expression-depth"
+        )
     try:
         return msgspec.json.decode(content)
-    except RecursionError:
-        raise ExpressionFailed(
-            "the expression passed the limit expression-depth: the result nests too deeply",
-            limit="expression-depth",
-        ) from None
     except msgspec.DecodeError:
         return json.loads(content, parse_float=_bounded)
+
+
+def _deeper(content: bytes, levels: int) -> bool:
+    """Tell whether JSON nests deeper; innermost brackets are taken away level by level."""
+    if content.count(b"[") + content.count(b"{") <= levels:
+        return False
+    brackets = _STRING.sub(b"", content).translate(_SQUARE, _NO_BRACKETS)
+    for _ in range(levels):
+        if not brackets:
+            return False
+        brackets = brackets.replace(b"[]", b"")
+    return bool(brackets)
 
 
 def _bounded(text: str) -> float:

@@ -112,6 +112,7 @@ class Child:
 def main(arguments: list[str]) -> None:
     """Serve requests on the standard streams."""
     path, seconds, memory_bytes, result_bytes = arguments
+    os.environ.clear()  # Python itself puts LC_CTYPE into an empty environment
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     signal.signal(signal.SIGABRT, signal.SIG_DFL)
     child = Child(load_jq(path), float(seconds), int(memory_bytes), int(result_bytes))
