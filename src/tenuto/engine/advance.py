@@ -42,7 +42,7 @@ class Program(Protocol):
         """Answer the first state and commands; `restarted` if the run takes over a history."""
 
     def step(self, state: State, event: Event) -> tuple[State, list[Command]]:
-        """Answer the next state and what is newly wanted."""
+        """Answer the next state and what is newly wanted; after a pause began or ended, notes alone."""
 
     def encode(self, state: State) -> bytes:
         """Encode a state for a snapshot."""
@@ -100,12 +100,9 @@ def advance(program: Program, run: Run | None, event: Event) -> tuple[Run, tuple
     serves live execution, crash recovery, time travel, simulation and golden tests. The caller
     has made sure that the run `accepts` the event.
     """
-    if isinstance(event, Suspended):
+    if isinstance(event, Suspended | Resumed):
         assert run is not None
-        return msgspec.structs.replace(run, status="suspended"), ()
-    if isinstance(event, Resumed):
-        assert run is not None
-        return msgspec.structs.replace(run, status=_status(run.open, run.busy)), tuple(run.open.values())
+        return _pause(program, run, event)
     if run is None or run.state is None:
         restarted = run.restarted if run else None
         if isinstance(event, Restarted):
@@ -117,6 +114,16 @@ def advance(program: Program, run: Run | None, event: Event) -> tuple[Run, tuple
     state, commands = program.step(run.state, event)
     held = run.status == "suspended" and not isinstance(event, CancelRequested)
     return _apply("suspended" if held else "running", run.open, run.busy, answered, state, commands)
+
+
+def _pause(program: Program, run: Run, event: Suspended | Resumed) -> tuple[Run, tuple[Command, ...]]:
+    """Begin or end a pause: the program only says to which of its tasks that happens."""
+    state, commands = program.step(run.state, event) if run.state is not None else (None, [])
+    notes = [command for command in commands if isinstance(command, Note)]
+    if isinstance(event, Suspended):
+        return msgspec.structs.replace(run, status="suspended", state=state), tuple(notes)
+    status = _status(run.open, run.busy)
+    return msgspec.structs.replace(run, status=status, state=state), (*notes, *run.open.values())
 
 
 def _apply(

@@ -177,8 +177,8 @@ class Note(msgspec.Struct, frozen=True, array_like=True):
     """Something happened to a task; kept beside the event so that history reads without a fold.
 
     `what` is `started`, `completed`, `faulted`, `cancelled`, `skipped`, `retried`, `waiting`,
-    `correlation-started` or `correlation-completed`. `data` is the fault of a faulted task, or
-    the correlation keys; None otherwise.
+    `suspended`, `resumed`, `correlation-started` or `correlation-completed`. `data` is the fault
+    of a faulted task, or the correlation keys; None otherwise.
     """
 
     task: str

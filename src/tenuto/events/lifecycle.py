@@ -19,6 +19,8 @@ _TASK_EVENTS: Final = {
     "completed": ("completed", "completedAt"),
     "faulted": ("faulted", "faultedAt"),
     "cancelled": ("cancelled", "cancelledAt"),
+    "suspended": ("suspended", "suspendedAt"),
+    "resumed": ("resumed", "resumedAt"),
     "retried": ("retried", "retriedAt"),
 }
 

@@ -367,6 +367,22 @@ class Fold(Evaluating):
         self.cancel_below(root)
         self.complete(root, output)
 
+    def pause(self, begins: bool) -> tuple[State, list[Command]]:
+        """Say of the tasks under way that a pause of the run begins or ends; nothing goes on meanwhile."""
+        before, held = frozenset(self.state.suspended), []
+        for frame in self.frames.values():
+            if not isinstance(frame, TaskFrame) or not frame.announced:
+                continue
+            if begins:
+                held.append(frame.id)
+                self.note(frame, "suspended")
+            elif frame.id in before:
+                self.note(frame, "resumed")
+                if self.outline.task(frame.node).kind in ("wait", "listen") and frame.data is not None:
+                    self.note(frame, "waiting")
+        self.state.suspended = held
+        return self.state, self.commands
+
     def take_over(self, run: str) -> None:
         """Go on as a run of its own: keys bear its name, and every timeout begins again now."""
         former, self.state.run = self.state.run, run

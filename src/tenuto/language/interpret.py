@@ -16,7 +16,9 @@ from tenuto.engine.model import (
     Json,
     Listen,
     Restarted,
+    Resumed,
     Started,
+    Suspended,
 )
 from tenuto.language.fold import Fold, Kind
 from tenuto.language.program import Outline, subscribed_types
@@ -79,6 +81,8 @@ class Interpreter:
     def step(self, state: State, event: Event) -> tuple[State, list[Command]]:
         """Take an event and go on as far as possible."""
         fold = Fold(self.outline, KINDS, state, event.time)
+        if isinstance(event, Suspended | Resumed):
+            return fold.pause(isinstance(event, Suspended))
         match event:
             case Answered():
                 fold.take_answer(event.id, event.output, event.scheme)

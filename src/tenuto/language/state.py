@@ -216,3 +216,4 @@ class State(msgspec.Struct):
     resources: dict[str, Json] = {}  # function definitions fetched, by node prefix
     restart: tuple[str, bool, Json] | None = None
     tick: int = 0
+    suspended: list[int] = []  # task frames that were under way when a pause began

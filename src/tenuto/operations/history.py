@@ -19,6 +19,8 @@ _ENTRY: Final = msgspec.json.Decoder(Entry)
 _STATUS: Final[dict[str, str]] = {
     "started": "running",
     "retried": "running",
+    "suspended": "suspended",
+    "resumed": "running",
     "waiting": "waiting",
     "correlation-started": "waiting",
     "correlation-completed": "running",
