@@ -286,6 +286,21 @@ def test_extensions_run_before_and_after_without_touching_the_data() -> None:
     assert done.performed[2].arguments["message"] == {"real": 1}
 
 
+def test_in_an_extension_task_is_the_extended_one() -> None:
+    """The standard's logging example tells which task is executed, however deep the log call stands."""
+    done = play("""
+        use:
+          extensions:
+            - log:
+                extend: set
+                before: [{say: {call: 'core.log:1.0.0@default', with: {message: '${ $task.reference }'}}}]
+                after: [{d: {do: [{say: {call: 'core.log:1.0.0@default', with: {message: '${ $task.name }'}}}]}}]
+        do: [{sample: {set: {x: 1}}}]
+    """)
+
+    assert [c.arguments["message"] for c in done.performed] == ["/do/0/sample", "sample"]
+
+
 def test_exit_in_before_replaces_the_task() -> None:
     """The extended task never runs; what the list gave is its output."""
     done = play((EXTENSIONS % "end").replace("https://real", "https://mocked"), None, lambda c: None)

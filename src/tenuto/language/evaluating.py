@@ -29,7 +29,7 @@ from tenuto.language.program import (
     template,
 )
 from tenuto.language.schemas import InvalidSchema, Schema, compile_schema
-from tenuto.language.state import BODY, LEAVE, ROOT, TaskFrame
+from tenuto.language.state import BODY, LEAVE, ROOT, ListFrame, TaskFrame
 from tenuto.language.working import Working
 
 # The variable through which an expression learns how this run marks its references to secrets.
@@ -144,6 +144,7 @@ class Evaluating(Working):
         )
 
     def _describe_task(self, frame: TaskFrame) -> dict[str, Json]:
+        frame = self._meant(frame)
         task = self.outline.task(frame.node)
         return {
             **task.definition,
@@ -154,6 +155,16 @@ class Evaluating(Working):
             "output": frame.output,
             "startedAt": describe_time(frame.started),
         }
+
+    def _meant(self, frame: TaskFrame) -> TaskFrame:
+        """Return the frame that `$task` describes: the task's own, in an extension the extended task's."""
+        while not frame.extended:
+            walk = self.frames[frame.parent]
+            assert isinstance(walk, ListFrame)
+            owner = self.frames[walk.owner]
+            assert isinstance(owner, TaskFrame)
+            frame = owner
+        return frame
 
     def _describe_workflow(self) -> dict[str, Json]:
         return {
