@@ -18,6 +18,7 @@ from tenuto.runtime.actions import Gate
 from tenuto.runtime.catalog import Catalog
 from tenuto.runtime.definitions import builder
 from tenuto.runtime.evaluation import Evaluator
+from tenuto.runtime.memory import HOT_RUNS
 from tenuto.runtime.network import SystemNetwork
 from tenuto.runtime.worker import Worker
 from tenuto.storage.sqlite import open_journal
@@ -97,11 +98,14 @@ class Probe:
 class Bench:
     """One process's worth of Tenuto over a database file."""
 
-    def __init__(self, path: Path, probe: Probe, clock: Any, secrets: Mapping[str, Any]) -> None:
+    def __init__(
+        self, path: Path, probe: Probe, clock: Any, secrets: Mapping[str, Any], hot_runs: int = HOT_RUNS
+    ) -> None:
         self.path = path
         self.probe = probe
         self.clock = clock
         self.secrets = secrets
+        self.hot_runs = hot_runs
         self.chance = Counter()
         self.journal: Journal
         self.worker: Worker
@@ -121,6 +125,7 @@ class Bench:
             self.clock,
             self.chance,
             "0.1.0",
+            hot_runs=self.hot_runs,
         )
 
     async def close(self) -> None:
@@ -154,10 +159,10 @@ def document(body: str, name: str = "flow", version: str = "1.0.0") -> DocumentR
 
 @contextlib.asynccontextmanager
 async def bench(
-    path: Path, *, clock: Any = None, secrets: Mapping[str, Any] | None = None
+    path: Path, *, clock: Any = None, secrets: Mapping[str, Any] | None = None, hot_runs: int = HOT_RUNS
 ) -> AsyncIterator[Bench]:
     """Give a workbench over a new database in `path`."""
-    made = Bench(path / "tenuto.db", Probe(), clock or TestClock(), secrets or {})
+    made = Bench(path / "tenuto.db", Probe(), clock or TestClock(), secrets or {}, hot_runs)
     await made.open()
     try:
         yield made

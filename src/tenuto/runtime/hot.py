@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from tenuto.engine.advance import Program, Run
-from tenuto.engine.model import Command, Entry, Open, Perform
-from tenuto.engine.ports import DocumentRow, RunRow
+from tenuto.engine.model import Command, Entry, Open, Perform, Wake
+from tenuto.engine.ports import DocumentRow, RunChange, RunRow
 from tenuto.errors import Conflict, NotFound
 from tenuto.runtime.snapshots import SnapshotPolicy
 
@@ -26,7 +28,12 @@ class Definition:
 
 @dataclass(slots=True, eq=False)
 class Hot:
-    """A run in memory. `active` holds the open commands that this process is working on."""
+    """A run in memory. `active` holds the open commands that this process is working on.
+
+    `idle` means that it came from the disk and nobody works on it yet; `orphaned`, that the run
+    which waited for it does so no more; `held`, how many need it to stay in memory just now.
+    `stored` is the entry after which its newest snapshot was taken.
+    """
 
     row: RunRow
     definition: Definition
@@ -35,6 +42,10 @@ class Hot:
     active: dict[int, asyncio.Task[None] | None] = field(default_factory=dict)
     snapshots: SnapshotPolicy = field(default_factory=SnapshotPolicy)
     unwritten: int = 0
+    stored: int = 0
+    idle: bool = False
+    orphaned: bool = False
+    held: int = 0
 
 
 @dataclass(slots=True)
@@ -45,6 +56,23 @@ class Step:
     seq: int
     entry: Entry
     commands: tuple[Command, ...]
+
+
+def changed(row: RunRow, run: Run, time: float) -> tuple[RunRow, RunChange]:
+    """Return a run's row after a change of its status, and that change."""
+    ended, outcome, wake_at = None, None, None
+    if run.finish is not None:
+        fault = run.finish.fault
+        outcome = {"output": run.finish.output} if fault is None else {"error": fault.to_json()}
+        ended = time
+    else:
+        wake_at = min(
+            (command.at for command in run.open.values() if isinstance(command, Wake)), default=None
+        )
+    row = msgspec.structs.replace(
+        row, status=run.status, updated=time, wake_at=wake_at, ended=ended, outcome=outcome
+    )
+    return row, RunChange(row.number, run.status, time, wake_at, ended, outcome)
 
 
 def find_start(entries: Sequence[Entry], task: str) -> tuple[str, int]:

@@ -39,6 +39,10 @@ class Listeners:
             if not self._by_type[kind]:
                 del self._by_type[kind]
 
+    def hears_lifecycle_events(self, run: str) -> bool:
+        """Whether a run listens for lifecycle events."""
+        return any(kind.startswith(LIFECYCLE_PREFIX) for kind in self._types.get(run, ()))
+
     def named(self, kind: str) -> list[str]:
         """Return the runs that listen for just this type."""
         return list(self._by_type.get(kind, ()))

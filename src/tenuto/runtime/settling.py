@@ -18,6 +18,9 @@ class Settling:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def __contains__(self, run: str) -> bool:
+        return run in self._waiting
+
     async def wait(self, run: str) -> RunRow | None:
         """Return when a run has settled; its row, if that is at hand."""
         if self._settled(run):

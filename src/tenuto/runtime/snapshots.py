@@ -8,11 +8,14 @@ import msgspec
 
 from tenuto.engine.advance import Program, Run, is_busy
 from tenuto.engine.model import Open, Restarted, Status
+from tenuto.engine.ports import Snapshot
 from tenuto.engine.table import Table
 
 # A snapshot is taken when this many entries, and more bytes than the last snapshot had, have come
 # since: folding after a restart stays short, and snapshots never cost more than the journal.
 ENTRIES_PER_SNAPSHOT: Final = 200
+# A state that is larger than this is folded from the journal instead.
+SNAPSHOT_BYTES_MAX: Final = 64 * 1024 * 1024
 FORMAT: Final = 1
 
 
@@ -50,6 +53,15 @@ class SnapshotPolicy:
         self._last = state_bytes
 
 
+def snapshot_of(number: int, seq: int, program: Program, run: Run) -> Snapshot | None:
+    """Return a snapshot of a run; None if it would be too large, or if JSON cannot carry the state."""
+    try:
+        state = encode_run(program, run)
+    except (RecursionError, TypeError, ValueError):
+        return None
+    return Snapshot(number, seq, state) if len(state) <= SNAPSHOT_BYTES_MAX else None
+
+
 def encode_run(program: Program, run: Run) -> bytes:
     """Encode a folded run."""
     return _encoder.encode(
@@ -66,5 +78,5 @@ def decode_run(program: Program, data: bytes) -> Run | None:
         opened = Table.of(stored.open)
         busy = sum(is_busy(command) for command in stored.open.values())
         return Run(stored.status, program.decode(bytes(stored.state)), opened, busy, stored.restarted)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
@@ -34,8 +34,10 @@ from tenuto.engine.model import (
     Json,
     Listen,
     Note,
+    Open,
     Perform,
     Restarted,
+    Resumed,
     Started,
     StartRun,
     Wake,
@@ -51,7 +53,7 @@ from tenuto.engine.ports import (
     RunRow,
     Snapshot,
 )
-from tenuto.engine.rules import derived_id
+from tenuto.engine.table import Table
 from tenuto.errors import (
     Conflict,
     Fault,
@@ -60,20 +62,17 @@ from tenuto.errors import (
     TenutoError,
     configuration_fault,
     expression_fault,
-    runtime_fault,
 )
 from tenuto.events.lifecycle import lifecycle_events
 from tenuto.runtime.actions import Gate
-from tenuto.runtime.hot import Definition, Hot, Step, find_start, wanted
+from tenuto.runtime.children import child_of, no_longer_needed, told_later, told_parent
+from tenuto.runtime.hot import Definition, Hot, Step, changed, find_start, wanted
 from tenuto.runtime.jobs import Jobs
 from tenuto.runtime.listeners import Listeners
+from tenuto.runtime.memory import HOT_RUNS, Memory
 from tenuto.runtime.settling import Settling
-from tenuto.runtime.snapshots import decode_run, encode_run
+from tenuto.runtime.snapshots import SNAPSHOT_BYTES_MAX, snapshot_of
 from tenuto.runtime.timers import Timers
-
-# How many runs are kept in memory before those that only wait are put aside.
-HOT_RUNS: Final = 10_000
-RECOVERY_CHUNK: Final = 500
 
 
 class Evaluator(Protocol):
@@ -95,17 +94,18 @@ class Worker:
         clock: Clock,
         chance: Chance,
         version: str,
+        *,
+        hot_runs: int = HOT_RUNS,
     ) -> None:
         self._journal = journal
         self._gate = gate
         self._evaluator = evaluator
-        self._build = build
         self._clock = clock
         self._chance = chance
         self._version = version
-        self._hot: dict[str, Hot] = {}
-        self._loading: dict[str, asyncio.Future[Hot | None]] = {}
-        self._definitions: dict[str, Definition] = {}
+        self._memory = Memory(journal, build, hot_runs)
+        self._hot = self._memory.runs
+        self._starting: dict[str, asyncio.Lock] = {}
         self._names: dict[tuple[str, str, str], DocumentRow] = {}
         self._timers = Timers(clock, self._fire)
         self._listeners = Listeners()
@@ -114,6 +114,8 @@ class Worker:
         self._watchers: list[Callable[[str, int, Entry], None]] = []
         self._jobs = Jobs(self._look_if_idle)
         self._uncommitted = 0
+        self._reviving = 0
+        self._held_emits: list[tuple[Hot, Emit]] = []
         self._offspring: dict[str, list[str]] = {}  # children that their parents do not wait for
         self._settling = Settling(self._settled)
         self._number: int | None = None
@@ -124,17 +126,30 @@ class Worker:
     async def start(self, definition: DocumentRow, data: Json, *, run: str | None = None) -> str:
         """Start a run; see `Runner.start`."""
         self._check()
-        if definition.digest not in self._definitions:
+        if not self._memory.knows(definition.digest):
             await self._journal.put_documents([definition])
-        if run is not None:
-            if run in self._hot:
-                await self._journal.flush()
-            there = await self._journal.run(run)
-            if there is not None:
-                return await self._same_start(there, definition, data)
-        hot = await self._create(definition, run or self._chance.token(), data)
+        if run is None:
+            hot = await self._create(definition, self._chance.token(), data)
+            await self._flushed()
+            return hot.row.id
+        lock = self._starting.setdefault(run, asyncio.Lock())
+        try:
+            async with lock:
+                return await self._start_once(definition, data, run)
+        finally:
+            if not lock.locked():
+                self._starting.pop(run, None)
+
+    async def _start_once(self, definition: DocumentRow, data: Json, run: str) -> str:
+        """Start a run of a given id, or find the one that is there; two at once would break the store."""
+        if run in self._hot:
+            await self._journal.flush()
+        there = await self._journal.run(run)
+        if there is not None:
+            return await self._same_start(there, definition, data)
+        await self._create(definition, run, data)
         await self._flushed()
-        return hot.row.id
+        return run
 
     async def _same_start(self, row: RunRow, definition: DocumentRow, data: Json) -> str:
         first = await self._journal.history(row.number, limit=1)
@@ -149,8 +164,7 @@ class Worker:
     async def tell(self, run: str, event: Event) -> None:
         """Give a run an event from outside; see `Runner.tell`."""
         self._check()
-        cold = run not in self._hot
-        hot = await self._load(run, idle=True)
+        hot = await self._memory.load(run)
         if hot is None:
             row = await self._journal.run(run)
             if row is None:
@@ -163,14 +177,13 @@ class Worker:
             await self._load_children(hot)
         self._feed([(hot, event)])
         await self._flushed()
-        if cold:
-            self._carry_on(hot)
+        self._carry_on(hot)
 
     async def _load_children(self, hot: Hot) -> None:
         """Load the runs that a run waits for, so that they can be cancelled with it."""
         for command in hot.run.open.values() if hot.run else ():
             if isinstance(command, StartRun):
-                child = await self._load(derived_id(hot.row.id, str(command.id)), idle=True)
+                child = await self._memory.load(child_of(hot.row.id, command.id))
                 if child is not None:
                     await self._load_children(child)
 
@@ -185,7 +198,7 @@ class Worker:
         definition = await self._journal.document(row.definition)
         if definition is None:
             raise NotFound(f"the document of run {run} is not in the database")
-        entries = [self._decoder.decode(entry) async for entry in self._entries(row.number)]
+        entries = [self._decoder.decode(entry) async for entry in self._memory.entries(row.number)]
         path, cut = find_start(entries, task)
         hot = await self._empty(definition, self._chance.token(), origin=run, origin_entries=cut)
         now = self._clock.now()
@@ -196,6 +209,7 @@ class Worker:
             self._feed([(hot, turn), (hot, last)], created=hot.row)
         else:
             self._feed([(hot, event) for event in [*events[:-1], turn, last]], created=hot.row, quiet=cut - 1)
+        hot.idle = True
         await self._flushed()
         self._carry_on(hot)
         return hot.row.id
@@ -229,14 +243,16 @@ class Worker:
     async def recover(self) -> int:
         """Take up every run that is not over; return how many."""
         after = count = 0
-        while rows := await self._journal.open_runs(after, RECOVERY_CHUNK):
-            after = rows[-1].number
-            cold = [row for row in rows if row.id not in self._hot]
-            stored = await self._journal.load_many([row.number for row in cold])
-            for row in cold:
-                self._carry_on(await self._revive(row, *stored[row.number]))
-                count += 1
-            await asyncio.sleep(0)
+        self._reviving += 1
+        try:
+            while chunk := await self._memory.load_open(after):
+                after, loaded = chunk
+                count += len(loaded)
+                for hot in loaded:
+                    self._carry_on(hot)
+                self._memory.put_aside(self._is_needed)
+        finally:
+            self._revived()
         return count
 
     async def close(self) -> None:
@@ -283,7 +299,7 @@ class Worker:
             hot, event = work.popleft()
             if not accepts(hot.run, event):
                 continue
-            before = hot.run.status if hot.run else None
+            before, opened = (hot.run.status, hot.run.open) if hot.run else (None, None)
             run, commands = advance(hot.definition.program, hot.run, event)
             hot.run = run
             hot.seq += 1
@@ -291,13 +307,18 @@ class Worker:
             encoded = self._encoder.encode(entry)
             appends.append(Append(hot.row.number, hot.seq, encoded))
             if run.status != before:
-                changes.append(self._change(hot, event.time))
+                hot.row, change = changed(hot.row, run, event.time)
+                changes.append(change)
             if hot.snapshots.due(len(encoded)) and not run.over:
-                state = encode_run(hot.definition.program, run)
-                hot.snapshots.taken(len(state))
-                snapshots.append(Snapshot(hot.row.number, hot.seq, state))
+                snapshot = snapshot_of(hot.row.number, hot.seq, hot.definition.program, run)
+                hot.snapshots.taken(len(snapshot.state) if snapshot else SNAPSHOT_BYTES_MAX)
+                if snapshot is not None:
+                    snapshots.append(snapshot)
+                    hot.stored = hot.seq
             hot.unwritten += 1
             steps.append(Step(hot, hot.seq, entry, commands))
+            if opened:
+                self._tell_children(hot, opened, commands, event.time, work)
             if run.finish is not None:
                 self._tell_parent(hot, run.finish, event.time, work)
             if self._listeners.hears_lifecycle:
@@ -309,36 +330,34 @@ class Worker:
         batch = Batch(appends, (created,) if created else (), changes, snapshots)
         self._journal.commit(batch, lambda: self._durable(steps))
 
-    def _change(self, hot: Hot, time: float) -> RunChange:
-        """Return what changes in a run's row, and keep the row in memory up to date."""
-        run = hot.run
-        assert run is not None
-        ended, outcome, wake_at = None, None, None
-        if run.finish is not None:
-            fault = run.finish.fault
-            outcome = {"output": run.finish.output} if fault is None else {"error": fault.to_json()}
-            ended = time
-        else:
-            wakes = [command.at for command in run.open.values() if isinstance(command, Wake)]
-            wake_at = min(wakes, default=None)
-        hot.row = msgspec.structs.replace(
-            hot.row, status=run.status, updated=time, wake_at=wake_at, ended=ended, outcome=outcome
-        )
-        return RunChange(hot.row.number, run.status, time, wake_at, ended, outcome)
-
     def _tell_parent(self, hot: Hot, finish: Finish, time: float, work: deque[tuple[Hot, Event]]) -> None:
         """A child's end is in the parent's journal in the same transaction as in its own."""
-        if hot.row.parent is None or hot.row.parent_command is None:
-            return
-        parent = self._hot.get(hot.row.parent)
-        if parent is None:
-            return
-        if finish.status == "completed":
-            work.append((parent, Answered(time, hot.row.parent_command, finish.output)))
-        else:
-            fault = finish.fault or runtime_fault(f"the run {hot.row.id} was cancelled").fault
-            plain = msgspec.structs.replace(fault, instance=None)
-            work.append((parent, Failed(time, hot.row.parent_command, plain)))
+        told = told_parent(hot.row, finish, time)
+        parent = self._hot.get(hot.row.parent or "")
+        if told is not None and parent is not None:
+            work.append((parent, told))
+
+    def _tell_children(
+        self,
+        hot: Hot,
+        opened: Table[Open],
+        commands: Sequence[Command],
+        time: float,
+        work: deque[tuple[Hot, Event]],
+    ) -> None:
+        """Children that are not needed any more are told in the transaction that says so."""
+        for command in commands:
+            if type(command) is Drop and type(opened.get(command.id)) is StartRun:
+                run = child_of(hot.row.id, command.id)
+                if run in self._hot:
+                    work.append((self._hot[run], no_longer_needed(time)))
+                else:
+                    self._jobs.start(self._cancel_cold(run))
+
+    async def _cancel_cold(self, run: str) -> None:
+        child = await self._memory.load(run)
+        if child is not None:
+            self._feed([(child, no_longer_needed(self._clock.now()))])
 
     def _tell_lifecycle(
         self, hot: Hot, entry: Entry, finish: Finish | None, work: deque[tuple[Hot, Event]]
@@ -359,9 +378,11 @@ class Worker:
             hot.unwritten -= 1
             for watcher in self._watchers:
                 watcher(hot.row.id, step.seq, step.entry)
+            again = type(step.entry.event) is Resumed
             for command in step.commands:
-                self._carry_out(hot, command)
-            if hot.run is not None and hot.run.status == "suspended":
+                self._carry_out(hot, command, again=again)
+            status = hot.run.status if hot.run else None
+            if status == "suspended" or (status == "waiting" and hot.row.parent_command is not None):
                 self._settling.look()
         self._look_if_idle()
 
@@ -397,7 +418,10 @@ class Worker:
             case Emit():
                 self._spawn_or_emit(hot, command)
             case StartRun():
-                self._spawn(hot, command.id, self._start_child(hot, command, again))
+                task = self._spawn(hot, command.id, self._start_child(hot, command, again))
+                if again:
+                    self._reviving += 1
+                    task.add_done_callback(self._revived)
 
     def _spawn(self, hot: Hot, command: int, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = hot.active[command] = self._jobs.start(work)
@@ -448,11 +472,9 @@ class Worker:
         self._timers.remove(hot.row.id, command)
         if task is not None:
             task.cancel()
-        child = derived_id(hot.row.id, str(command))
-        if child in self._hot:
-            self._feed(
-                [(self._hot[child], CancelRequested(self._clock.now(), "its parent no longer needs it"))]
-            )
+        child = self._hot.get(child_of(hot.row.id, command))
+        if child is not None:
+            self._feed([(child, no_longer_needed(self._clock.now()))])
 
     def _retire(self, hot: Hot) -> None:
         """A run is over: let go of everything but actions that nothing waits for."""
@@ -488,6 +510,10 @@ class Worker:
         self._jobs.start(load())
 
     def _spawn_or_emit(self, hot: Hot, command: Emit) -> None:
+        if self._reviving:
+            # Who listened before this process began may not have been read from the disk yet.
+            self._held_emits.append((hot, command))
+            return
         runs = self._listeners.all(command.event["type"])
         if all(run in self._hot for run in runs):
             self._emit(hot, command, [self._hot[run] for run in runs])
@@ -495,8 +521,31 @@ class Worker:
             self._spawn(hot, command.id, self._load_and_emit(hot, command, runs))
 
     async def _load_and_emit(self, hot: Hot, command: Emit, runs: Iterable[str]) -> None:
-        loaded = [await self._load(run) for run in runs]
-        self._emit(hot, command, [other for other in loaded if other is not None])
+        listeners: list[Hot] = []
+        try:
+            for run in runs:
+                other = await self._load(run)
+                if other is not None:
+                    other.held += 1
+                    listeners.append(other)
+            self._emit(hot, command, listeners)
+        finally:
+            for other in listeners:
+                other.held -= 1
+
+    def _revived(self, _: object = None) -> None:
+        """A part of what was on disk is taken up; if it was the last, events can be sent."""
+        self._reviving -= 1
+        if self._reviving:
+            return
+        held, self._held_emits = self._held_emits, []
+        for hot, command in held:
+            if hot.run is not None and wanted(hot.run, command):
+                self._spawn_or_emit(hot, command)
+            else:
+                hot.active.pop(command.id, None)
+        if len(self._settling):
+            self._settling.look()
 
     def _emit(self, hot: Hot, command: Emit, others: list[Hot]) -> None:
         """Record an event with everybody who listens, and that it was sent, in one transaction."""
@@ -506,13 +555,15 @@ class Worker:
         self._feed([*told, (hot, Answered(now, command.id))])
 
     async def _start_child(self, hot: Hot, command: StartRun, again: bool) -> None:
-        run = derived_id(hot.row.id, str(command.id))
-        if again and await self._load(run) is not None:
-            return
-        there = await self._journal.run(run) if again else None
-        if there is not None:
-            self._answer_for(hot, command, there)
-            return
+        run = child_of(hot.row.id, command.id)
+        if again:
+            child = await self._load(run)
+            if child is not None and (child.run is None or not child.run.over):
+                return
+            there = child.row if child is not None else await self._journal.run(run)
+            if there is not None:
+                self._answer(hot, told_later(there, command, self._clock.now()))
+                return
         definition = await self._find(command)
         if definition is None:
             detail = f"there is no workflow {command.namespace}/{command.name}:{command.version}"
@@ -520,16 +571,6 @@ class Worker:
             self._answer(hot, Failed(self._clock.now(), command.id, fault))
             return
         await self._create(definition, run, command.input, hot, command)
-
-    def _answer_for(self, hot: Hot, command: StartRun, row: RunRow) -> None:
-        now = self._clock.now()
-        outcome = row.outcome or {}
-        if row.status == "completed" or not command.wait:
-            self._answer(hot, Answered(now, command.id, outcome.get("output")))
-        else:
-            error = outcome.get("error")
-            fault = Fault(**error) if error else runtime_fault(f"the run {row.id} was {row.status}").fault
-            self._answer(hot, Failed(now, command.id, fault))
 
     async def _find(self, command: StartRun) -> DocumentRow | None:
         name = (command.namespace, command.name, command.version)
@@ -574,7 +615,7 @@ class Worker:
             origin=origin,
             origin_entries=origin_entries,
         )
-        hot = Hot(row, self._define(definition))
+        hot = Hot(row, self._memory.define(definition))
         self._hot[run] = hot
         return hot
 
@@ -602,88 +643,31 @@ class Worker:
             self._offspring.setdefault(parent.row.id, []).append(run)
             told.append((parent, Answered(hot.row.started, command.id)))
         self._feed(told, created=hot.row)
-        if len(self._hot) > HOT_RUNS:
-            self._put_aside()
+        self._memory.put_aside(self._is_needed)
         return hot
 
-    def _define(self, row: DocumentRow) -> Definition:
-        found = self._definitions.get(row.digest)
-        if found is None:
-            found = self._definitions[row.digest] = self._build(row)
-        return found
-
-    async def _load(self, run: str, *, idle: bool = False) -> Hot | None:
-        """Return a run from memory or disk; None if it is over or not there.
-
-        An `idle` run from disk is not gone on with before its caller has told it something.
-        """
-        if run in self._hot:
-            return self._hot[run]
-        if run in self._loading:
-            return await self._loading[run]
-        future = self._loading[run] = asyncio.get_running_loop().create_future()
-        try:
-            row = await self._journal.run(run)
-            hot = None
-            if row is not None and row.ended is None:
-                hot = await self._revive(row, *await self._journal.load(row.number))
-                if not idle:
-                    self._carry_on(hot)
-            future.set_result(hot)
-            return hot
-        except BaseException as error:
-            future.set_exception(error)
-            future.exception()
-            raise
-        finally:
-            del self._loading[run]
-
-    async def _revive(self, row: RunRow, snapshot: Snapshot | None, entries: list[bytes]) -> Hot:
-        """Fold a run from its snapshot and the rest of its journal."""
-        document = await self._journal.document(row.definition)
-        if document is None:
-            raise NotFound(f"the document of run {row.id} is not in the database")
-        hot = Hot(row, self._define(document))
-        run = None
-        if snapshot is not None:
-            run = decode_run(hot.definition.program, snapshot.state)
-            hot.seq = snapshot.seq
-            if run is None:
-                entries = [entry async for entry in self._entries(row.number)]
-                hot.seq = 0
-        for entry in entries:
-            run, _ = advance(hot.definition.program, run, self._decoder.decode(entry).event)
-            hot.snapshots.due(len(entry))
-        hot.run = run
-        hot.seq += len(entries)
-        self._hot[row.id] = hot
+    async def _load(self, run: str) -> Hot | None:
+        """Take up a run from memory or disk; None if it is over or not there."""
+        hot = await self._memory.load(run)
+        if hot is not None:
+            self._carry_on(hot)
         return hot
 
     def _carry_on(self, hot: Hot) -> None:
-        """Carry out whatever a run wants and nobody is working on."""
+        """Begin to work on a run from the disk, if nobody does yet."""
+        if not hot.idle:
+            return
+        hot.idle = False
+        if hot.orphaned:
+            self._feed([(hot, no_longer_needed(self._clock.now()))])
+        self._reviving += 1
         for command in list(hot.run.open.values()) if hot.run else ():
             self._carry_out(hot, command, again=True)
+        self._revived()
 
-    async def _entries(self, number: int) -> AsyncIterator[bytes]:
-        after = 0
-        while page := await self._journal.history(number, after=after):
-            for seq, entry in page:
-                after = seq
-                yield entry
-
-    def _put_aside(self) -> None:
-        """Let go of a tenth of the runs in memory, the oldest that only wait."""
-        snapshots: list[Snapshot] = []
-        for run, hot in list(self._hot.items()):
-            if len(snapshots) >= HOT_RUNS // 10:
-                break
-            if hot.run is None or hot.run.status != "waiting" or hot.unwritten:
-                continue
-            state = encode_run(hot.definition.program, hot.run)
-            snapshots.append(Snapshot(hot.row.number, hot.seq, state))
-            del self._hot[run]
-        if snapshots:
-            self._journal.commit(Batch(snapshots=snapshots), lambda: None)
+    def _is_needed(self, run: str) -> bool:
+        """Whether a run has to stay in memory although it only waits."""
+        return run in self._settling or self._listeners.hears_lifecycle_events(run)
 
     async def _flushed(self) -> None:
         await self._journal.flush()
@@ -695,5 +679,20 @@ class Worker:
         if hot is None or hot.run is None or hot.run.over:
             return hot is None
         if hot.run.status == "suspended":
-            return not hot.unwritten and not any(hot.active.get(id) for id in hot.run.open)
-        return not (len(self._jobs) or self._uncommitted or len(self._timers))
+            return self._rests(hot)
+        busy = len(self._jobs) or self._uncommitted or len(self._timers)
+        return not (busy or self._reviving or self._memory.loading)
+
+    def _rests(self, hot: Hot) -> bool:
+        """Whether nothing is under way for a suspended run, nor for the children that it waits for."""
+        if hot.unwritten or hot.run is None:
+            return False
+        for command in hot.run.open.values():
+            task = hot.active.get(command.id)
+            if task is not None and not task.done():
+                return False
+            if isinstance(command, StartRun):
+                child = self._hot.get(child_of(hot.row.id, command.id))
+                if child is not None and not self._rests(child):
+                    return False
+        return True

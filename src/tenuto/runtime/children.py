@@ -1,0 +1,48 @@
+"""What runs and the runs that they start tell each other."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from tenuto.engine.model import Answered, CancelRequested, Failed, Finish, StartRun
+from tenuto.engine.ports import RunRow
+from tenuto.engine.rules import derived_id
+from tenuto.errors import Fault, runtime_fault
+
+NOT_NEEDED: Final = "its parent no longer needs it"
+
+
+def child_of(run: str, command: int) -> str:
+    """Return the id of the run that a command of a run starts; always the same, so that it starts once."""
+    return derived_id(run, str(command))
+
+
+def no_longer_needed(time: float) -> CancelRequested:
+    """Return what a child is told when its parent does not wait for it any more."""
+    return CancelRequested(time, NOT_NEEDED)
+
+
+def told_parent(row: RunRow, finish: Finish, time: float) -> Answered | Failed | None:
+    """Return what a run's parent is told at its end; None if nobody waits for it."""
+    if row.parent_command is None:
+        return None
+    if finish.status == "completed":
+        return Answered(time, row.parent_command, finish.output)
+    fault = finish.fault or _cancelled(row.id)
+    return Failed(time, row.parent_command, msgspec.structs.replace(fault, instance=None))
+
+
+def told_later(row: RunRow, command: StartRun, time: float) -> Answered | Failed:
+    """Return what a parent is told of a child that is over, or need not be waited for, already."""
+    outcome = row.outcome or {}
+    if row.status == "completed" or not command.wait:
+        return Answered(time, command.id, outcome.get("output"))
+    error = outcome.get("error")
+    fault = Fault(**error) if error else _cancelled(row.id)
+    return Failed(time, command.id, msgspec.structs.replace(fault, instance=None))
+
+
+def _cancelled(run: str) -> Fault:
+    return runtime_fault(f"the run {run} was cancelled").fault

@@ -1,0 +1,205 @@
+"""Runs in memory: each is loaded once, whoever asks and how often, and put aside while it only waits.
+
+Two copies of one run would both write the next line of its journal, so whoever reads a run from disk
+claims it first: all others wait for that one reading.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from tenuto.engine.advance import Run, advance
+from tenuto.engine.model import Entry
+from tenuto.engine.ports import Batch, DocumentRow, Journal, RunRow, Snapshot
+from tenuto.errors import NotFound
+from tenuto.runtime.hot import Definition, Hot
+from tenuto.runtime.snapshots import decode_run, snapshot_of
+
+# How many runs are kept in memory before those that only wait are put aside.
+HOT_RUNS: Final = 10_000
+RECOVERY_CHUNK: Final = 500
+
+
+class Memory:
+    """The runs in memory by id, and the way there from the disk and back."""
+
+    def __init__(self, journal: Journal, build: Callable[[DocumentRow], Definition], limit: int) -> None:
+        self.runs: dict[str, Hot] = {}
+        self._journal = journal
+        self._build = build
+        self._limit = limit
+        self._crowded_at = limit
+        self._loading: dict[str, asyncio.Task[None]] = {}
+        self._definitions: dict[str, Definition] = {}
+        self._decoder = msgspec.json.Decoder(Entry)
+
+    @property
+    def loading(self) -> bool:
+        """Whether some run is on its way from the disk."""
+        return bool(self._loading)
+
+    def knows(self, digest: str) -> bool:
+        """Whether a document was made ready, so that it is stored too."""
+        return digest in self._definitions
+
+    def define(self, row: DocumentRow) -> Definition:
+        """Make a document ready to run, once."""
+        found = self._definitions.get(row.digest)
+        if found is None:
+            found = self._definitions[row.digest] = self._build(row)
+        return found
+
+    # ── from the disk ─────────────────────────────────────────────────────────────────
+
+    async def load(self, run: str) -> Hot | None:
+        """Return a run from memory or disk; None if it is over or not there.
+
+        One from the disk is `idle`: nobody works on what it wants.
+        """
+        while run not in self.runs:
+            there = run in self._loading
+            if not there:
+                self._claim([run], self._load(run))
+            # A run may have been put aside again by the time that whoever waited for it goes on.
+            await asyncio.shield(self._loading[run])
+            if not there:
+                break
+        return self.runs.get(run)
+
+    async def load_open(self, after: int) -> tuple[int, list[Hot]] | None:
+        """Load the next runs that are not over; return the last one's number and those not loaded before."""
+        rows = await self._journal.open_runs(after, RECOVERY_CHUNK)
+        if not rows:
+            return None
+        cold = [row for row in rows if row.id not in self.runs and row.id not in self._loading]
+        if cold:
+            await asyncio.shield(self._claim([row.id for row in cold], self._load_all(cold)))
+        return rows[-1].number, [self.runs[row.id] for row in cold if row.id in self.runs]
+
+    def _claim(self, runs: Sequence[str], work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Let one task read runs; it goes on even if whoever asked first does not wait for it."""
+
+        def done(task: asyncio.Task[None]) -> None:
+            for run in runs:
+                del self._loading[run]
+            if not task.cancelled():
+                task.exception()
+
+        task = asyncio.create_task(work)
+        for run in runs:
+            self._loading[run] = task
+        task.add_done_callback(done)
+        return task
+
+    async def _load(self, run: str) -> None:
+        row = await self._journal.run(run)
+        if row is not None and row.ended is None:
+            await self._revive(row, *await self._journal.load(row.number))
+
+    async def _load_all(self, rows: Sequence[RunRow]) -> None:
+        stored = await self._journal.load_many([row.number for row in rows])
+        for row in rows:
+            try:
+                await self._revive(row, *stored[row.number])
+            except Exception as error:
+                # One run that cannot be read must not keep all others from going on.
+                asyncio.get_running_loop().call_exception_handler(
+                    {"message": f"the run {row.id} cannot be taken up", "exception": error}
+                )
+
+    async def _revive(self, row: RunRow, snapshot: Snapshot | None, entries: list[bytes]) -> None:
+        hot = await self._fold(row, snapshot, entries)
+        if hot.run is not None and not hot.run.over:
+            hot.orphaned = await self._is_orphaned(row)
+            self.runs[row.id] = hot
+
+    async def _fold(self, row: RunRow, snapshot: Snapshot | None, entries: list[bytes]) -> Hot:
+        """Fold a run from its snapshot and the rest of its journal."""
+        hot = Hot(row, await self._definition(row), idle=True)
+        run: Run | None = None
+        if snapshot is not None:
+            run = decode_run(hot.definition.program, snapshot.state)
+            hot.seq = hot.stored = snapshot.seq
+            if run is None:
+                entries = [entry async for entry in self.entries(row.number)]
+                hot.seq = hot.stored = 0
+        for entry in entries:
+            run, _ = advance(hot.definition.program, run, self._decoder.decode(entry).event)
+            hot.snapshots.due(len(entry))
+        hot.run = run
+        hot.seq += len(entries)
+        return hot
+
+    async def _definition(self, row: RunRow) -> Definition:
+        found = self._definitions.get(row.definition)
+        if found is not None:
+            return found
+        document = await self._journal.document(row.definition)
+        if document is None:
+            raise NotFound(f"the document of run {row.id} is not in the database")
+        return self.define(document)
+
+    async def _is_orphaned(self, row: RunRow) -> bool:
+        """Whether the run that waited for this one does so no more: a crash came before it was told."""
+        if row.parent is None or row.parent_command is None:
+            return False
+        parent = self.runs.get(row.parent)
+        if parent is None:
+            there = await self._journal.run(row.parent)
+            if there is None or there.ended is not None:
+                return True
+            parent = await self._fold(there, *await self._journal.load(there.number))
+        return parent.run is not None and row.parent_command not in parent.run.open
+
+    async def entries(self, number: int) -> AsyncIterator[bytes]:
+        """Yield all entries of a run, in order."""
+        after = 0
+        while page := await self._journal.history(number, after=after):
+            for seq, entry in page:
+                after = seq
+                yield entry
+
+    # ── and back ──────────────────────────────────────────────────────────────────────
+
+    def put_aside(self, needed: Callable[[str], bool]) -> None:
+        """If memory is crowded, let go of a tenth of the runs, the oldest that only wait.
+
+        Kept are those that are `needed`, and children that are waited for: what ends a wait for
+        them has to be in their journals in the same transaction.
+        """
+        if len(self.runs) <= self._crowded_at:
+            return
+        tenth = max(1, self._limit // 10)
+        gone: list[Hot] = []
+        for run, hot in self.runs.items():
+            if len(gone) >= tenth:
+                break
+            if _only_waits(hot) and not needed(run):
+                gone.append(hot)
+        for hot in gone:
+            del self.runs[hot.row.id]
+        # With more at work than the limit, looking at all of them for each new one would take ever longer.
+        self._crowded_at = max(self._limit, len(self.runs) + (0 if len(gone) == tenth else tenth))
+        snapshots = [
+            snapshot_of(hot.row.number, hot.seq, hot.definition.program, hot.run)
+            for hot in gone
+            if hot.run is not None and hot.stored < hot.seq
+        ]
+        taken = [snapshot for snapshot in snapshots if snapshot is not None]
+        if taken:
+            self._journal.commit(Batch(snapshots=taken), lambda: None)
+
+
+def _only_waits(hot: Hot) -> bool:
+    return (
+        hot.run is not None
+        and hot.run.status == "waiting"
+        and not hot.unwritten
+        and not hot.idle
+        and not hot.held
+        and hot.row.parent_command is None
+    )

@@ -1,0 +1,238 @@
+"""Taking up what was on disk: each run once, whoever asks; children and listeners included."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tenuto.engine.model import Answered, CancelRequested, Entry, Resumed, Suspended
+from tenuto.engine.ports import RunRow
+from tenuto.errors import StorageFailed
+from tests.runtime.bench import Bench, bench, document
+from tests.runtime.test_worker import CHILD, PARENT, THREE, called
+
+LISTENER = "do: [{l: {listen: {to: {one: {with: {type: t}}}}}}]"
+PATIENCE_SECONDS = 10.0
+
+
+async def settled(made: Bench, run: str) -> RunRow:
+    """Settle a run, or fail if that hangs."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        return await made.worker.settle(run)
+
+
+async def all_called(made: Bench, count: int) -> None:
+    """Return when so many calls were begun."""
+    while len(made.probe.calls) < count:
+        await made.journal.flush()
+
+
+def die_after(made: Bench, run: str, event: type) -> asyncio.Event:
+    """Let the process die when such an event of a run is durable, before anything follows from it."""
+    dead = asyncio.Event()
+
+    def watch(told: str, seq: int, entry: Entry) -> None:
+        if told == run and isinstance(entry.event, event):
+            made.worker.fail(RuntimeError("killed"))
+            dead.set()
+
+    made.worker.watch(watch)
+    return dead
+
+
+async def test_runs_that_several_ask_for_are_read_once(tmp_path: Path) -> None:
+    """Recovery, resume and settle at once: one copy of each run, and a store that lives."""
+    async with bench(tmp_path) as made:
+        made.probe.hold("b")
+        runs = await asyncio.gather(*(made.start(THREE) for _ in range(30)))
+        await all_called(made, 60)
+        await made.crash()
+        made.probe.held["b"].set()
+        await asyncio.gather(made.worker.recover(), *(made.worker.resume(run) for run in runs))
+        rows = [await settled(made, run) for run in runs]
+
+    assert {row.status for row in rows} == {"completed"}
+    assert called(made).count("b") == 60
+
+
+async def test_parents_and_children_are_recovered_together(tmp_path: Path) -> None:
+    """A parent takes up its child while recovery comes to it by itself."""
+    async with bench(tmp_path) as made:
+        await made.journal.put_documents([document(CHILD, "child")])
+        made.probe.hold("child")
+        runs = await asyncio.gather(*(made.start(PARENT, {"n": n}) for n in range(30)))
+        await all_called(made, 30)
+        await made.crash()
+        made.probe.held["child"].set()
+        await made.worker.recover()
+        rows = [await settled(made, run) for run in runs]
+
+    assert {row.status for row in rows} == {"completed"}
+    assert called(made).count("child") == 60
+
+
+async def test_a_suspended_parent_finds_its_child_again_after_a_crash(tmp_path: Path) -> None:
+    """Resuming asks again for the child that is there."""
+    async with bench(tmp_path) as made:
+        await made.journal.put_documents([document(CHILD, "child")])
+        reached = made.probe.hold("child")
+        run = await made.start(PARENT, {"n": 5})
+        await reached.wait()
+        await made.worker.tell(run, Suspended(made.clock.now()))
+        await made.crash()
+        made.probe.held["child"].set()
+        await made.worker.tell(run, Resumed(made.clock.now()))
+        row = await settled(made, run)
+        children = await made.journal.runs(parent=run)
+
+    assert row.status == "completed"
+    assert len(children) == 1
+
+
+async def test_a_child_that_ends_while_its_parent_is_being_read_is_not_missed(tmp_path: Path) -> None:
+    """Its end is on the way to the disk when the parent asks for it."""
+    async with bench(tmp_path) as made:
+        await made.journal.put_documents([document(CHILD, "child")])
+        reached = made.probe.hold("child")
+        run = await made.start(PARENT, {"n": 5})
+        await reached.wait()
+        (child,) = await made.journal.runs(parent=run)
+        await made.crash()
+        reached = made.probe.hold("child")
+        await made.worker.resume(child.id)
+        await reached.wait()
+        made.probe.held["child"].set()
+        await made.worker.resume(run)
+        row = await settled(made, run)
+
+    assert row.status == "completed"
+    assert called(made) == ["child", "child", "after"]
+
+
+async def test_an_event_under_way_at_a_crash_reaches_whoever_listened(tmp_path: Path) -> None:
+    """It is sent again only when all who listened are there again, later runs included."""
+    speaker = """
+        do:
+          - h: {call: 'probe.mark:1.0.0@default', with: {name: h}}
+          - e: {emit: {event: {with: {type: t}}}}
+    """
+    async with bench(tmp_path) as made:
+        reached = made.probe.hold("h")
+        speaking = await made.start(speaker, name="speaker")
+        await reached.wait()
+        listening = await made.start(LISTENER, name="listener")
+        dead = die_after(made, speaking, Answered)
+        made.probe.held["h"].set()
+        await dead.wait()
+        await made.crash()
+        await made.worker.recover()
+        row = await settled(made, listening)
+
+    assert row.status == "completed"
+
+
+async def test_a_childs_cancellation_is_as_durable_as_its_parents(tmp_path: Path) -> None:
+    """A crash between the two leaves no child that goes on for nobody."""
+    async with bench(tmp_path) as made:
+        await made.journal.put_documents([document(CHILD, "child")])
+        reached = made.probe.hold("child")
+        run = await made.start(PARENT, {"n": 5})
+        await reached.wait()
+        die_after(made, run, CancelRequested)
+        with pytest.raises(StorageFailed):
+            await made.worker.tell(run, CancelRequested(made.clock.now()))
+        await made.crash()
+        (child,) = await made.journal.runs(parent=run)
+
+    assert child.status == "cancelled"
+
+
+async def test_a_child_whose_parent_went_on_without_it_does_not_go_on(tmp_path: Path) -> None:
+    """Its parent's timeout was recorded while the child was only on disk."""
+    parent = PARENT.replace("sub: {run", "sub: {timeout: {after: PT1H}, run")
+    async with bench(tmp_path) as made:
+        await made.journal.put_documents([document(CHILD, "child")])
+        reached = made.probe.hold("child")
+        run = await made.start(parent, {"n": 5})
+        await reached.wait()
+        (child,) = await made.journal.runs(parent=run)
+        await made.crash()
+        made.clock.time += 3601.0
+        await made.worker.recover()
+        row = await settled(made, run)
+        gone = await settled(made, child.id)
+        await made.crash()
+        count = await made.worker.recover()
+
+    assert (row.status, gone.status, count) == ("faulted", "cancelled", 0)
+
+
+async def test_a_run_that_cannot_be_read_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    """Recovery goes on with the next."""
+    complaints: list[str] = []
+    async with bench(tmp_path) as made:
+        reached = made.probe.hold("b")
+        runs = [await made.start(THREE, run=f"r{n}") for n in range(3)]
+        broken = await made.start("do: [{l: {listen: {to: {any: []}}}}]", name="broken")
+        await reached.wait()
+        await made.crash()
+        made.probe.held["b"].set()
+        document_of = made.journal.document
+
+        async def document_or_none(digest: str):  # type: ignore[no-untyped-def]
+            row = await document_of(digest)
+            return None if row is not None and row.name == "broken" else row
+
+        made.journal.document = document_or_none  # type: ignore[method-assign]
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: complaints.append(context["message"]))
+        count = await made.worker.recover()
+        loop.set_exception_handler(None)
+        rows = [await settled(made, run) for run in runs]
+
+    assert count == 3
+    assert [broken in complaint for complaint in complaints] == [True]
+    assert {row.status for row in rows} == {"completed"}
+
+
+async def test_a_start_that_comes_late_finds_the_run_that_is_over(tmp_path: Path) -> None:
+    """A run that ended between a second start's look at the disk and its own start is not started twice."""
+    body = "do: [{s: {set: {x: 1}}}]"
+    async with bench(tmp_path) as made:
+        look = made.journal.run
+        looked, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slowly(run: str) -> RunRow | None:
+            row = await look(run)
+            if not looked.is_set():
+                looked.set()
+                await go_on.wait()
+            return row
+
+        made.journal.run = slowly  # type: ignore[method-assign]
+        late = asyncio.create_task(made.start(body, run="mine"))
+        await looked.wait()
+        early = asyncio.create_task(made.start(body, run="mine"))
+        for _ in range(3):
+            await made.journal.flush()
+        go_on.set()
+        started = await asyncio.gather(late, early)
+        row = await made.run(THREE)
+
+    assert started == ["mine", "mine"]
+    assert row.status == "completed"
+
+
+async def test_a_suspended_parent_has_settled_when_its_child_only_waits(tmp_path: Path) -> None:
+    """What the child waits for may never come."""
+    async with bench(tmp_path) as made:
+        await made.journal.put_documents([document(LISTENER, "child")])
+        run = await made.start(PARENT, {"n": 5})
+        while not await made.journal.runs(parent=run, statuses=["waiting"]):
+            await made.journal.flush()
+        await made.worker.tell(run, Suspended(made.clock.now()))
+        row = await settled(made, run)
+
+    assert row.status == "suspended"
