@@ -39,6 +39,70 @@ def test_the_result_of_an_expression_is_never_a_template() -> None:
     assert call["endpoint"] == "https://x.test/{id}"
 
 
+@pytest.mark.parametrize(
+    ("body", "uris"),
+    [
+        ("{run: {script: {language: js, source: {endpoint: 'https://x.test/{t}'}}}}", ["https://x.test/a"]),
+        (
+            "{input: {schema: {resource: {endpoint: {uri: 'https://x.test/{t}'}}}}, set: {n: 1}}",
+            [{"uri": "https://x.test/a"}],
+        ),
+        ("{call: 'f:1.0.0@c'}", [{"uri": "https://c.test/a/functions/f/1.0.0/function.yaml"}]),
+        ("{call: 'f:1.0.0@e'}", ["https://c.test/{t}/functions/f/1.0.0/function.yaml"]),
+    ],
+)
+def test_what_is_fetched_is_named_by_templates_and_expressions_too(body: str, uris: list[Any]) -> None:
+    """Scripts, schemas and catalogs; what an expression gives is not a template."""
+    done = play(
+        "use: {catalogs: {c: {endpoint: {uri: 'https://c.test/{t}'}}, e: {endpoint: '${ .base }'}}}\n"
+        f"do: [{{t: {body}}}]",
+        {"t": "a", "base": "https://c.test/{t}"},
+        lambda command: {"content": "set: {a: 1}"},
+    )
+
+    assert [c.arguments["endpoint"] for c in done.performed if c.function == "resource.read"] == uris
+
+
+def test_the_uris_of_an_authority_are_templates() -> None:
+    """`authority` and `endpoints` of OAuth2 and OpenID Connect, in place and reusable."""
+    policy = "{oauth2: {authority: 'https://id.test/{t}', grant: client_credentials, endpoints: {token: '/{t}/x'}}}"
+    call = (
+        "{call: openapi, with: {document: {endpoint: 'https://x.test'}, operationId: o, authentication: %s}}"
+    )
+    use = f"use: {{authentications: {{named: {policy}}}}}"
+    expected = {
+        "authority": "https://id.test/a",
+        "grant": "client_credentials",
+        "endpoints": {"token": "/a/x"},
+    }
+
+    for authentication in (policy, "{use: named}"):
+        assert asked(call % authentication, {"t": "a"}, use)["authentication"] == {"oauth2": expected}
+
+
+def test_a_subscription_resolves_its_endpoints_as_any_call() -> None:
+    """Templates of its document and reusable policies."""
+    done = play(
+        """
+        use: {authentications: {a: {bearer: {token: t}}}}
+        do:
+          - t:
+              call: asyncapi
+              with:
+                document: {endpoint: {uri: 'https://x.test/{id}', authentication: {use: a}}}
+                operation: o
+                subscription: {consume: {amount: 1}}
+        """,
+        {"id": 7},
+        lambda c: [{"payload": 1}],
+    )
+
+    assert done.performed[0].arguments["document"]["endpoint"] == {
+        "uri": "https://x.test/7",
+        "authentication": {"bearer": {"token": "t"}},
+    }
+
+
 AUTH = "use: {authentications: {a: {bearer: {token: t}}, e: {bearer: {token: '${ .u }'}}, s: {basic: {use: vault}}}}"
 
 

@@ -34,6 +34,14 @@ def test_an_events_id_is_the_same_when_it_is_emitted_again() -> None:
     assert len({event["id"] for event in one.emitted}) == 2
 
 
+def test_the_uris_of_an_event_are_templates() -> None:
+    """`source` and `dataschema`."""
+    body = "do: [{e: {emit: {event: {with: {type: t, source: 'https://x.test/{n}', dataschema: '/s/{n}'}}}}}]"
+    event = play(body, {"n": 4}).output
+
+    assert (event["source"], event["dataschema"]) == ("https://x.test/4", "/s/4")
+
+
 def listen(to: str, rest: str = "", **options: Any) -> str:
     """Return a document that listens and then shows what it got."""
     return f"do:\n  - l: {{listen: {{to: {to}{options.get('read', '')}}}{rest}}}\n"

@@ -31,6 +31,14 @@ def test_a_given_instance_is_kept() -> None:
     assert fault.instance == "/mine"
 
 
+def test_an_errors_type_is_a_uri_template() -> None:
+    """Of the text that stands in the document, not of what an expression gives."""
+    body = "do: [{r: {raise: {error: {type: %s, status: 400}}}}]"
+
+    assert play(body % "'https://x.test/{kind}'", {"kind": "late"}).fault.type == "https://x.test/late"
+    assert play(body % "'${ .t }'", {"t": "https://x.test/{kind}"}).fault.type == "https://x.test/{kind}"
+
+
 CATCH = """
     do:
       - t:

@@ -30,6 +30,7 @@ from tenuto.language.program import (
 )
 from tenuto.language.schemas import InvalidSchema, Schema, compile_schema
 from tenuto.language.state import BODY, LEAVE, ROOT, ListFrame, TaskFrame
+from tenuto.language.uri_template import expand
 from tenuto.language.working import Working
 
 # The variable through which an expression learns how this run marks its references to secrets.
@@ -190,10 +191,12 @@ class Evaluating(Working):
         if mistake:
             raise validation_fault(f"{what} does not fit its schema: {mistake}")
 
-    def read(self, frame: TaskFrame, resource: Json, parse_as: str) -> Json:
-        """Return the content of an external resource, fetched once and then recorded."""
-        endpoint = resource["endpoint"] if isinstance(resource, dict) and "endpoint" in resource else resource
-        endpoint = self.endpoint(frame, self._written(frame, endpoint))
+    def read(self, frame: TaskFrame, resource: dict[str, Json], parse_as: str) -> Json:
+        """Return the content of an external resource of the document."""
+        return self.fetch(frame, self.located(frame, resource["endpoint"]), parse_as)
+
+    def fetch(self, frame: TaskFrame, endpoint: Json, parse_as: str) -> Json:
+        """Return what is at an endpoint, fetched once and then recorded."""
         answer = self.ask(
             frame,
             lambda id: Perform(
@@ -208,18 +211,33 @@ class Evaluating(Working):
         )
         return answer["content"]
 
-    def _written(self, frame: TaskFrame, value: Json) -> Json:
-        """Return a part of the document with its expressions evaluated on the task's input."""
-        given = frame.input if frame.phase >= BODY else frame.raw
-        return self.fill(frame, template(value, loose=self.outline.loose), given)
+    def located(self, frame: TaskFrame, written: Json) -> Json:
+        """Return an endpoint of the document, its expressions and templates filled from the task's input."""
+        data = frame.input if frame.phase >= BODY else frame.raw
+        return self.endpoint(frame, self._filled(frame, written, data), written, data)
 
-    def endpoint(self, frame: TaskFrame, value: Json) -> Json:
-        """Return an endpoint with its reusable authentication put in place of the reference."""
-        if isinstance(value, dict) and "authentication" in value:
-            return {**value, "authentication": self.authentication(frame, value["authentication"])}
-        return value
+    def _filled(self, frame: TaskFrame, written: Json, data: Json) -> Json:
+        return self.fill(frame, template(written, loose=self.outline.loose), data)
 
-    def authentication(self, frame: TaskFrame, value: Json) -> Json:
+    def endpoint(self, frame: TaskFrame, value: Json, written: Json, data: Json) -> Json:
+        """Return an endpoint with its URI template expanded from `data` and its authentication resolved.
+
+        `value` is what became of `written` when its expressions were evaluated. Only text that stands
+        in the document is a template: the result of an expression is data.
+        """
+        if not isinstance(value, dict):
+            return uri_of(value, written, data)
+        inner = written if isinstance(written, dict) else {}
+        result = dict(value)
+        for name in ("uri", "endpoint"):
+            if name in result:
+                result[name] = self.endpoint(frame, result[name], inner.get(name), data)
+        if "authentication" in result:
+            given = inner.get("authentication")
+            result["authentication"] = self.authentication(frame, result["authentication"], given, data)
+        return result
+
+    def authentication(self, frame: TaskFrame, value: Json, written: Json, data: Json) -> Json:
         """Resolve `use: name` to the policy of that name, and `basic: {use: secret}` to its secret."""
         if not isinstance(value, dict):
             return value
@@ -228,11 +246,26 @@ class Evaluating(Working):
             policies = self.outline.use.get("authentications") or {}
             if name not in policies:
                 raise configuration_fault(f"use.authentications has no {name!r}")
-            return self.authentication(frame, self._written(frame, policies[name]))
-        scheme, policy = next(iter(value.items()))
-        if isinstance(policy, dict) and isinstance(policy.get("use"), str):
-            return {scheme: f"\x01{self.state.nonce}:{policy['use']}\x01"}
-        return value
+            policy = policies[name]
+            return self.authentication(frame, self._filled(frame, policy, data), policy, data)
+        inner = written if isinstance(written, dict) else {}
+        return {scheme: self._scheme(policy, inner.get(scheme), data) for scheme, policy in value.items()}
+
+    def _scheme(self, policy: Json, written: Json, data: Json) -> Json:
+        if not isinstance(policy, dict):
+            return policy
+        if isinstance(policy.get("use"), str):
+            return f"\x01{self.state.nonce}:{policy['use']}\x01"
+        inner = written if isinstance(written, dict) else {}
+        result = dict(policy)
+        if "authority" in result:
+            result["authority"] = uri_of(result["authority"], inner.get("authority"), data)
+        if isinstance(result.get("endpoints"), dict):
+            paths = inner.get("endpoints") or {}
+            result["endpoints"] = {
+                name: uri_of(path, paths.get(name), data) for name, path in result["endpoints"].items()
+            }
+        return result
 
     def timeout_seconds(self, frame: TaskFrame, task: Task) -> float | None:
         """Return the task's timeout, None if it has none."""
@@ -251,6 +284,11 @@ class Evaluating(Working):
             return duration_seconds(filled)
         except ValueError as error:
             raise configuration_fault(f"{key}: {error}") from None
+
+
+def uri_of(value: Json, written: Json, data: Json) -> Json:
+    """Return a URI with its template expanded, if it is text that stands so in the document."""
+    return expand(value, data) if isinstance(value, str) and value == written and "{" in value else value
 
 
 @lru_cache(maxsize=256)

@@ -83,8 +83,7 @@ class Call(Kind):
 
     def _fetch_function(self, fold: Fold, frame: TaskFrame, name: str) -> str:
         """Fetch and check a function's definition; answer the node under which it is now known."""
-        endpoint = _function_endpoint(fold, name)
-        definition = fold.read(frame, endpoint, "text")
+        definition = fold.fetch(frame, _function_endpoint(fold, frame, name), "text")
         text = definition if isinstance(definition, str) else str(definition)
         node = "@" + derived_id(text)
         if node not in fold.state.resources:
@@ -125,7 +124,7 @@ def _of_default_catalog(fold: Fold, name: str) -> bool:
     return name.endswith("@default") and "default" not in (fold.outline.use.get("catalogs") or {})
 
 
-def _function_endpoint(fold: Fold, name: str) -> Json:
+def _function_endpoint(fold: Fold, frame: TaskFrame, name: str) -> Json:
     """Return where a function's definition is: in a catalog, or at a URL.
 
     In the default catalog, names with a dot are connectors' functions; others are files in one of
@@ -138,7 +137,7 @@ def _function_endpoint(fold: Fold, name: str) -> Json:
         catalogs = fold.outline.use.get("catalogs") or {}
         if match["catalog"] not in catalogs:
             raise configuration_fault(f"use.catalogs has no {match['catalog']!r}")
-        endpoint = catalogs[match["catalog"]]["endpoint"]
+        endpoint = fold.located(frame, catalogs[match["catalog"]]["endpoint"])
         base: Any = endpoint["uri"] if isinstance(endpoint, dict) else endpoint
         uri = f"{base.rstrip('/')}/functions/{match['name']}/{match['version']}/function.yaml"
         return {**endpoint, "uri": uri} if isinstance(endpoint, dict) else uri

@@ -7,7 +7,6 @@ from typing import Final
 from tenuto.engine.model import Json
 from tenuto.language.fold import Fold
 from tenuto.language.state import TaskFrame
-from tenuto.language.uri_template import expand
 
 # The functions behind the standard's own calls, by the name that `call` gives.
 STANDARD_CALLS: Final = {
@@ -32,28 +31,13 @@ def resolve_endpoints(
     written = definition if isinstance(definition, dict) else {}
     for name in _WITH_ENDPOINTS:
         if name in resolved:
-            resolved[name] = _expand(fold, frame, resolved[name], written.get(name), data)
+            resolved[name] = fold.endpoint(frame, resolved[name], written.get(name), data)
     if "authentication" in resolved:
-        resolved["authentication"] = fold.authentication(frame, resolved["authentication"])
+        given = written.get("authentication")
+        resolved["authentication"] = fold.authentication(frame, resolved["authentication"], given, data)
     transport = resolved.get("transport")
     if isinstance(transport, dict) and isinstance(transport.get("http"), dict):
-        http = dict(transport["http"])
-        if "endpoint" in http:
-            source = written.get("transport", {}).get("http", {}).get("endpoint")
-            http["endpoint"] = _expand(fold, frame, http["endpoint"], source, data)
+        source = written.get("transport", {}).get("http")
+        http = fold.endpoint(frame, transport["http"], source, data)
         resolved["transport"] = {**transport, "http": http}
     return resolved
-
-
-def _expand(fold: Fold, frame: TaskFrame, value: Json, written: Json, data: Json) -> Json:
-    if isinstance(value, str):
-        is_template = value == written and "{" in value
-        return expand(value, data) if is_template else value
-    if not isinstance(value, dict):
-        return value
-    inner = written if isinstance(written, dict) else {}
-    result = {
-        name: _expand(fold, frame, item, inner.get(name), data) if name in ("uri", "endpoint") else item
-        for name, item in value.items()
-    }
-    return fold.endpoint(frame, result)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tenuto.engine.model import Emit, Json
 from tenuto.engine.rules import derived_id
 from tenuto.errors import Fault, Faulted, configuration_fault
-from tenuto.language.evaluating import iso_time
+from tenuto.language.evaluating import iso_time, uri_of
 from tenuto.language.fold import Fold, Kind
 from tenuto.language.program import Task
 from tenuto.language.state import TaskFrame, WaitData
@@ -63,7 +63,8 @@ class Raise(Kind):
                 raise configuration_fault(f"use.errors has no {error!r}")
             error = known[error]
         filled = fold.fill(frame, task.template("raise", error), frame.input)
-        raise Faulted(read_fault(filled))
+        kind = uri_of(filled.get("type"), error.get("type"), frame.input)
+        raise Faulted(read_fault({**filled, "type": kind}))
 
 
 def read_fault(value: Json) -> Fault:
@@ -105,16 +106,20 @@ class EmitTask(Kind):
 
     def step(self, fold: Fold, frame: TaskFrame, task: Task) -> None:
         """Put the event together and publish it."""
-        attributes = fold.fill(
-            frame, task.template("emit", task.definition["emit"]["event"]["with"]), frame.input
-        )
+        written = task.definition["emit"]["event"]["with"]
+        attributes = fold.fill(frame, task.template("emit", written), frame.input)
+        uris = {
+            name: uri_of(attributes[name], written[name], frame.input)
+            for name in ("source", "dataschema")
+            if name in written
+        }
         document = fold.outline.document["document"]
         event = {
             "specversion": "1.0",
             "id": derived_id(fold.state.run, frame.key, "event"),
             "source": f"/{document['namespace']}/{document['name']}/{document['version']}",
             "time": iso_time(fold.now),
-            **{name: value for name, value in attributes.items() if value is not None},
+            **{name: value for name, value in {**attributes, **uris}.items() if value is not None},
         }
         if not isinstance(event.get("type"), str):
             raise configuration_fault("an event needs a type, a text")

@@ -9,6 +9,7 @@ from tenuto.errors import configuration_fault
 from tenuto.language.fold import Fold, Kind
 from tenuto.language.program import Task
 from tenuto.language.state import ListFrame, SubscribeData, TaskFrame
+from tenuto.language.tasks.endpoints import resolve_endpoints
 from tenuto.language.tasks.iterating import handle_items, take_item
 
 # How long to wait before asking again when a poll gave nothing.
@@ -64,17 +65,7 @@ class Subscribe(Kind):
         arguments = fold.fill(frame, task.template("subscribe", definition), frame.input)
         if not isinstance(arguments, dict):
             raise configuration_fault("`with` must give an object of arguments")
-        if "authentication" in arguments:
-            arguments = {
-                **arguments,
-                "authentication": fold.authentication(frame, arguments["authentication"]),
-            }
-        if isinstance(arguments.get("document"), dict):
-            document = arguments["document"]
-            arguments = {
-                **arguments,
-                "document": {**document, "endpoint": fold.endpoint(frame, document["endpoint"])},
-            }
+        arguments = resolve_endpoints(fold, frame, arguments, definition, frame.input)
         data.stage = "poll"
         fold.perform(frame, "asyncapi.receive", arguments, suffix=f"/poll/{fold.state.next}")
 
