@@ -89,6 +89,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     hand it to systems that can recognise a repetition.
     `folders` are where relative `file:` references are looked up, in order.
     `authorized` is told what credential was used, so that `$authorization` can be offered.
+    `mask` strikes the secrets of this call out of a text: for what a connector itself writes to
+    a log. Results and faults are searched for them anyway.
     """
 
     run: str
@@ -98,6 +100,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     network: Network
     folders: tuple[Path, ...] = ()
     authorized: Callable[[str, str], None] = lambda scheme, parameter: None
+    mask: Callable[[str], str] = lambda text: text
 
 
 class FunctionFacts(msgspec.Struct, frozen=True, kw_only=True):

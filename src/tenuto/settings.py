@@ -52,7 +52,7 @@ class Secrets(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         if name in self._values:
             return self._values[name]
-        return self._values[_environment_spelling(name)]
+        return self._values[secret_variable(name).removeprefix(SECRET_PREFIX)]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
@@ -125,8 +125,13 @@ def _number(environment: Mapping[str, str], name: str, default: int, most: int) 
     return int(text)
 
 
-def _environment_spelling(name: str) -> str:
-    return re.sub(r"[^A-Z0-9]", "_", name.upper())
+def secret_variable(name: str) -> str:
+    """Return the environment variable that gives a secret.
+
+    >>> secret_variable("api-token")
+    'TENUTO_SECRET_API_TOKEN'
+    """
+    return SECRET_PREFIX + re.sub(r"[^A-Z0-9]", "_", name.upper())
 
 
 def _secret_value(text: str) -> Any:

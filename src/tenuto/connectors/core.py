@@ -27,6 +27,7 @@ Level = Literal["trace", "debug", "information", "warning", "error", "critical"]
 
 
 _PLACES: Final = re.compile(r"\{(TIMESTAMP|LEVEL|CONTEXT|MESSAGE)\}")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _LOG: Final = logging.getLogger("tenuto")
 
 
@@ -41,6 +42,8 @@ async def log(
 ) -> str:
     """Write a line to the log `tenuto` and return it.
 
+    In the log, secrets are masked and control characters are written as `\\n` and the like.
+
     Args:
         message: What to write; anything but a string is written as JSON.
         level: How important it is.
@@ -54,8 +57,13 @@ async def log(
         "MESSAGE": message if isinstance(message, str) else msgspec.json.encode(message).decode(),
     }
     line = _PLACES.sub(lambda place: places[place[1]], format).strip()
-    _LOG.log(LEVELS[level], "%s", line)
+    # Data from outside must neither forge a second line of the log nor steer the reader's terminal.
+    _LOG.log(LEVELS[level], "%s", _CONTROL.sub(_escaped, call.mask(line)))
     return line
+
+
+def _escaped(control: re.Match[str]) -> str:
+    return control[0].encode("unicode_escape").decode()
 
 
 @function(effect="read")

@@ -98,7 +98,7 @@ def redact(value: Json, secrets: Iterable[str]) -> Json:
     known = {secret for secret in secrets if secret}
     if not known:
         return value
-    forms = {form for secret in known if len(secret) >= SHORTEST_SECRET for form in _forms(secret)}
+    forms = _all_forms(known)
     longest_first = sorted(forms, key=lambda form: (-len(form), form))
     # Percent encoding is read in either case, digit by digit.
     parts = (
@@ -118,7 +118,57 @@ def _redact(value: Json, whole: frozenset[str], pattern: re.Pattern[str] | None)
         return [_redact(item, whole, pattern) for item in value]
     if isinstance(value, dict):
         return {_redact(key, whole, pattern): _redact(item, whole, pattern) for key, item in value.items()}
-    return value
+    return MASK if _number_text(value) in whole else value
+
+
+def redact_cut(text: str, secrets: Iterable[str]) -> str:
+    """Return a text in which what an ellipsis has left of a secret is masked too.
+
+    Two characters of a secret or more; for messages, where a wrong guess does no harm.
+
+    >>> redact_cut("the server said: Bearer s3c…", ["s3cr3t"])
+    'the server said: Bearer ***…'
+    """
+    parts = text.split("…")
+    forms = _all_forms(secrets) if len(parts) > 1 else set()
+    pieces = [(form[:size], form[-size:]) for form in forms for size in range(2, len(form))]
+    for number, part in enumerate(parts):
+        ends = [len(first) for first, _ in pieces if number < len(parts) - 1 and part.endswith(first)]
+        starts = [len(last) for _, last in pieces if number > 0 and part.startswith(last)]
+        kept = part[max(starts, default=0) : len(part) - max(ends, default=0)]
+        parts[number] = f"{MASK if starts else ''}{kept}{MASK if ends else ''}"
+    return "…".join(parts)
+
+
+def texts_in(value: Json) -> Iterator[str]:
+    """Yield the texts by which a secret's value is known again: its strings, and numbers long enough.
+
+    >>> list(texts_in({"user": "ada", "pin": 48151623, "port": 22}))
+    ['ada', '48151623']
+    """
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for member in value.values():
+            yield from texts_in(member)
+    elif isinstance(value, list):
+        for item in value:
+            yield from texts_in(item)
+    elif (text := _number_text(value)) is not None:
+        yield text
+
+
+def _number_text(value: Json) -> str | None:
+    """Return a number as JSON if it is long enough to be a secret; None for everything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) >= SHORTEST_SECRET else None
+
+
+def _all_forms(secrets: Iterable[str]) -> set[str]:
+    """Return the secrets that are long enough, and their encodings."""
+    return {form for secret in secrets if len(secret) >= SHORTEST_SECRET for form in _forms(secret)}
 
 
 def _forms(secret: str) -> Iterator[str]:

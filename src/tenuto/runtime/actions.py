@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+
 from tenuto.engine.model import Json, Perform
 from tenuto.errors import (
     Fault,
@@ -16,8 +18,9 @@ from tenuto.errors import (
     configuration_fault,
     runtime_fault,
 )
-from tenuto.governance.secrets import redact, resolve
+from tenuto.governance.secrets import redact, redact_cut, resolve, texts_in
 from tenuto.plugin import Call, Network
+from tenuto.settings import secret_variable
 
 
 class Invocable(Protocol):
@@ -66,8 +69,11 @@ class Gate:
                 network=self._network,
                 folders=folders,
                 authorized=lambda scheme, parameter: schemes.append(scheme),
+                mask=lambda text: redact(text, used),
             )
             output = await function.invoke(call, arguments)
+            if used:
+                output = redact(output, used)
         except Faulted as error:
             return _redacted(error.fault, used)
         except NotFound as error:
@@ -75,38 +81,36 @@ class Gate:
             return configuration_fault(detail).fault
         except TenutoError as error:
             return _redacted(runtime_fault(error.message).fault, used)
-        if used:
-            output = redact(output, used)
+        except Exception as error:
+            # A run whose action never ends would wait for ever: whatever happens here, it is told.
+            return runtime_fault(f"{command.function} could not be called: {type(error).__name__}").fault
         return output, schemes[-1] if schemes else None
 
     def _lookup(self, used: list[str]) -> Callable[[str], Json]:
         def look_up(path: str) -> Json:
-            name, *fields = path.split(".")
-            try:
-                value: Json = self._secrets[name]
-                for field in fields:
-                    value = value[field]
-            except (KeyError, TypeError):
-                raise authorization_fault(
-                    f"there is no secret {path!r}; give it with --secrets or TENUTO_SECRET_{name.upper()}"
-                ) from None
-            used.extend(_texts(value))
-            return value
+            steps = path.split(".")
+            for size in range(1, len(steps) + 1):  # a name may have dots in it, too
+                try:
+                    value: Json = self._secrets[".".join(steps[:size])]
+                    for field in steps[size:]:
+                        value = value[field]
+                except (KeyError, TypeError):
+                    continue
+                used.extend(texts_in(value))
+                return value
+            raise authorization_fault(
+                f"there is no secret {path!r}; give it with --secrets or {secret_variable(steps[0])}"
+            )
 
         return look_up
-
-
-def _texts(value: Json) -> list[str]:
-    if isinstance(value, str):
-        return [value]
-    if isinstance(value, dict):
-        return [text for item in value.values() for text in _texts(item)]
-    if isinstance(value, list):
-        return [text for item in value for text in _texts(item)]
-    return []
 
 
 def _redacted(fault: Fault, used: list[str]) -> Fault:
     if not used:
         return fault
-    return Fault(**{**fault.to_json(), **redact({"title": fault.title, "detail": fault.detail}, used)})
+    told = {
+        name: redact_cut(redact(text, used), used)
+        for name, text in (("title", fault.title), ("detail", fault.detail))
+        if text is not None
+    }
+    return msgspec.structs.replace(fault, **told)
