@@ -15,7 +15,7 @@ from tenuto.cli.commands import COMMANDS
 from tenuto.cli.root import Root, complain, run_command_line, status_of
 from tenuto.cli.wiring import Wiring
 from tenuto.errors import TenutoError
-from tenuto.settings import Settings, read_settings
+from tenuto.settings import SECRET_PREFIX, Settings, read_settings
 
 if TYPE_CHECKING:
     from tenuto.engine.ports import Journal
@@ -109,6 +109,10 @@ async def opened(settings: Settings) -> AsyncIterator[Desk]:
     from tenuto.runtime.worker import Worker
     from tenuto.storage.sqlite import open_journal
 
+    if settings.secrets:
+        from tenuto.runtime.privacy import hide_secrets
+
+        hide_secrets(os.environ, SECRET_PREFIX)
     network = _network(settings)
     catalog, clock = Catalog.discover(), SystemClock()
     folders = (*(path if path.is_dir() else path.parent for path in settings.known), Path.cwd())
