@@ -121,6 +121,38 @@ def test_loose_mode_evaluates_inside_text_too() -> None:
     assert done.output == {"part": 'n is 1, all {"a":"}"}.'}
 
 
+LOOSE = """
+    evaluate: {mode: loose}
+    do:
+      - a: {set: {bare: .n, plain: Hello world, path: '.n.deeper', part: 'x ${ .n.a } y', whole: '${ .n.a }', of: $nobody}}
+"""
+
+
+def test_loose_mode_evaluates_any_value_and_keeps_the_text_of_what_fails() -> None:
+    """As the standard says: what cannot be read or evaluated is the text itself."""
+    done = play(LOOSE, {"n": 1})
+
+    assert done.output == {
+        "bare": 1,
+        "plain": "Hello world",
+        "path": ".n.deeper",
+        "part": "x ${ .n.a } y",
+        "whole": "${ .n.a }",
+        "of": "$nobody",
+    }
+
+
+def test_loose_mode_keeps_the_text_in_input_and_output_too() -> None:
+    """`from` and `as` are data; conditions are not: one that fails is a fault."""
+    shaped = (
+        "evaluate: {mode: loose}\ndo: [{a: {input: {from: no such}, set: {got: .}, output: {as: .got.x}}}]"
+    )
+    condition = "evaluate: {mode: loose}\ndo: [{a: {if: '.n.a', set: {x: 1}}}]"
+
+    assert play(shaped, {}).output == ".got.x"
+    assert play(condition, {"n": 1}).fault.type.endswith("/expression")
+
+
 def test_input_that_looks_like_an_expression_is_never_evaluated() -> None:
     """Only the document's own text is code."""
     done = play("do: [{a: {set: '${ . }'}}, {b: {set: {copy: '${ . }'}}}]", {"x": "${ .secret }"})

@@ -177,6 +177,14 @@ CASES: dict[str, tuple[str, list[tuple[str, str, int]]]] = {
         [("warning", "embedded-expression", 2)],
     ),
     "an expression inside text, loose": ("evaluate: {mode: loose}\ndo:\n- a: {set: {x: 'Hi ${ .x }'}}", []),
+    "data that is no expression, loose": (
+        "evaluate: {mode: loose}\ndo:\n- a: {set: {x: '${ .x | }'}, output: {as: Hello world}}",
+        [("warning", "bad-expression", 3), ("warning", "bad-expression", 3)],
+    ),
+    "a condition that is no expression, loose": (
+        "evaluate: {mode: loose}\ndo:\n- a: {if: Hello world, set: {x: 1}}",
+        [("error", "bad-expression", 3)],
+    ),
     "a variable of the shell": ("do:\n- a: {run: {shell: {command: 'echo ${HOME}'}}}", []),
     "an expression inside a command": (
         "do:\n- a: {run: {shell: {command: 'echo ${ .name }'}}}",

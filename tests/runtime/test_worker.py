@@ -329,6 +329,18 @@ async def test_an_unknown_secret_is_a_fault_that_says_how_to_give_it(tmp_path: P
     assert made.probe.calls == []
 
 
+async def test_the_loose_mode_keeps_the_text_of_what_fails_in_the_second_lane(tmp_path: Path) -> None:
+    """Where an expression that a child process evaluates fails, its text is the value, too."""
+    async with bench(tmp_path) as made:
+        row = await made.run(
+            "evaluate: {mode: loose}\n"
+            "do: [{a: {set: {fits: '.x | test(\"a\")', fails: '.n | test(\"a\")'}}}]",
+            {"x": "abc", "n": 1},
+        )
+
+    assert row.outcome == {"output": {"fits": True, "fails": '.n | test("a")'}}
+
+
 async def test_lifecycle_events_reach_runs_that_listen_for_them_by_name(tmp_path: Path) -> None:
     """And only those: `any: []` does not hear them, nor a run its own."""
     kind = "io.serverlessworkflow.workflow.completed.v1"

@@ -15,11 +15,12 @@ import msgspec
 
 from tenuto.engine.model import Command, Json, Perform
 from tenuto.engine.model import Evaluate as EvaluateCommand
-from tenuto.errors import configuration_fault, expression_fault, validation_fault
+from tenuto.errors import Faulted, configuration_fault, expression_fault, validation_fault
 from tenuto.language.duration import duration_seconds
-from tenuto.language.expressions import Expression
+from tenuto.language.expressions import Expression, ExpressionFailed
 from tenuto.language.program import (
     ArrayTemplate,
+    Attempt,
     Computed,
     Constant,
     ObjectTemplate,
@@ -82,6 +83,11 @@ class Evaluating(Working):
             return {name: self.fill(frame, member, value, extra) for name, member in compiled.members}
         if isinstance(compiled, ArrayTemplate):
             return [self.fill(frame, item, value, extra) for item in compiled.items]
+        if isinstance(compiled, Attempt):
+            try:
+                return self.fill(frame, compiled.template, value, extra)
+            except (Faulted, ExpressionFailed):
+                return compiled.text
         return self._join(frame, compiled, value, extra)
 
     def _join(

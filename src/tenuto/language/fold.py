@@ -13,7 +13,15 @@ from typing import Any, Final
 import msgspec
 
 from tenuto.engine.model import Command, Finish, Json, Perform, Wake
-from tenuto.errors import Fault, Faulted, configuration_fault, expression_fault, timeout_fault
+from tenuto.engine.rules import passed_limit
+from tenuto.errors import (
+    Fault,
+    Faulted,
+    configuration_fault,
+    expression_fault,
+    runtime_fault,
+    timeout_fault,
+)
 from tenuto.language.evaluating import Evaluating, Needs
 from tenuto.language.expressions import ExpressionFailed
 from tenuto.language.program import Outline, Task, escape
@@ -117,6 +125,10 @@ class Fold(Evaluating):
             self.fault(frame, error.fault)
         except ExpressionFailed as error:
             self.fault(frame, expression_fault(str(error)).fault)
+        except Exception as error:
+            # Data of a kind that nobody foresaw is the task's fault: the run goes on to hear of it.
+            text = f"{type(error).__name__}: {error}"
+            self.fault(frame, runtime_fault(text, title="Unexpected Error").fault)
 
     # ── the life of a task ────────────────────────────────────────────────────────────
 
@@ -246,7 +258,7 @@ class Fold(Evaluating):
         if "schema" in task.input:
             self.check_schema(frame, task.input["schema"], value, "the input")
         if "from" in task.input:
-            value = self.fill(frame, task.formula("input.from", task.input["from"]), value)
+            value = self.fill(frame, task.data("input.from", task.input["from"]), value)
         frame.input = value
         self.next_phase(frame, BODY)
 
@@ -261,7 +273,7 @@ class Fold(Evaluating):
     def _leave(self, frame: TaskFrame, task: Task) -> None:
         output = frame.output
         if "as" in task.output:
-            output = self.fill(frame, task.formula("output.as", task.output["as"]), output)
+            output = self.fill(frame, task.data("output.as", task.output["as"]), output)
         if "schema" in task.output:
             self.check_schema(frame, task.output["schema"], output, "the output")
         if task.export:
@@ -286,7 +298,7 @@ class Fold(Evaluating):
         context = self.context(frame)
         if "as" in export:
             visible = {"output": output, **(extra or {})}
-            context = self.fill(frame, task.formula(key, export["as"]), output, visible)
+            context = self.fill(frame, task.data(key, export["as"]), output, visible)
         if "schema" in export:
             self.check_schema(frame, export["schema"], context, "the exported context")
         self.set_context(frame, context)
@@ -299,7 +311,7 @@ class Fold(Evaluating):
         shaped = item
         output = foreach.get("output") or {}
         if "as" in output:
-            shaped = self.fill(frame, task.formula("foreach.output.as", output["as"]), result, extra)
+            shaped = self.fill(frame, task.data("foreach.output.as", output["as"]), result, extra)
         if "schema" in output:
             self.check_schema(frame, output["schema"], shaped, "the item's output")
         if foreach.get("export"):
@@ -318,7 +330,12 @@ class Fold(Evaluating):
         self.drop(frame.timer)
         self.frames.pop(frame.id)
         if frame.id == ROOT:
-            self._end(Finish("completed", output))
+            passed = passed_limit(output)
+            if passed is None:
+                self._end(Finish("completed", output))
+            else:
+                fault = runtime_fault(f"the output passes {passed}", title="Limit Exceeded").fault
+                self._end(Finish("faulted", None, fault.at("/")))
             return
         walk = self.own(self.frames[frame.parent])
         match then:

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from tenuto.engine.model import Json
-from tenuto.language.expressions import Expression, is_expression, parse
+from tenuto.language.expressions import Expression, ExpressionSyntax, is_expression, parse
 
 KINDS: Final = ("call", "emit", "for", "fork", "listen", "raise", "run", "set", "switch", "try", "wait", "do")
 UNDO: Final = "undo"  # the catalog function that the interpreter itself performs
@@ -45,20 +45,25 @@ class TextTemplate(msgspec.Struct, frozen=True):
     parts: tuple[str | Expression, ...]
 
 
-Template: TypeAlias = Constant | Computed | ObjectTemplate | ArrayTemplate | TextTemplate
+class Attempt(msgspec.Struct, frozen=True):
+    """What the loose mode tries to evaluate; where that fails, the text itself is the value."""
+
+    template: Computed | TextTemplate
+    text: str
+
+
+Template: TypeAlias = Constant | Computed | ObjectTemplate | ArrayTemplate | TextTemplate | Attempt
 
 
 def template(value: Json, *, loose: bool = False) -> Template:
     """Compile a value in which each string that as a whole is `${ ... }` is an expression.
 
-    In the loose mode `${ ... }` inside a longer string is evaluated too.
+    In the loose mode every string is tried: as an expression, or for each `${ ... }` in it.
     """
     if isinstance(value, str):
-        if is_expression(value):
-            return Computed(parse(value))
-        if loose and "${" in value:
-            return TextTemplate(tuple(_split(value)))
-        return Constant(value)
+        if loose:
+            return _attempt(value)
+        return Computed(parse(value)) if is_expression(value) else Constant(value)
     if isinstance(value, dict):
         members = tuple((name, template(member, loose=loose)) for name, member in value.items())
         return (
@@ -73,6 +78,20 @@ def template(value: Json, *, loose: bool = False) -> Template:
 def formula(value: Json, *, loose: bool = False) -> Template:
     """Compile a field that is an expression by its type: `${ ... }` around it is optional."""
     return Computed(parse(value)) if isinstance(value, str) else template(value, loose=loose)
+
+
+def _attempt(text: str) -> Template:
+    try:
+        if "${" in text and not is_expression(text):
+            return Attempt(TextTemplate(tuple(_split(text))), text)
+        expression = parse(text)
+        if not expression.inline:
+            # What fails in the second lane fails as a command: the expression itself has to catch it.
+            instead = msgspec.json.encode(text).decode()
+            expression = parse(f"first((try ({expression.text}\n) catch {instead}), {instead})")
+    except ExpressionSyntax:
+        return Constant(text)
+    return Attempt(Computed(expression), text)
 
 
 def _split(text: str) -> Iterator[str | Expression]:
@@ -137,6 +156,10 @@ class Task:
         if compiled is None:
             compiled = self._compiled[key] = template(value, loose=self.loose)
         return compiled
+
+    def data(self, key: str, value: Json) -> Template:
+        """Return the compiled formula of `value`, which the loose mode admits to fail."""
+        return (self.template if self.loose else self.formula)(key, value)
 
     def formula(self, key: str, value: Json) -> Template:
         """Return the compiled formula of `value`, remembered under `key`."""

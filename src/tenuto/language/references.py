@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import reduce
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 from tenuto.engine.model import Json
 from tenuto.language.expressions import ExpressionSyntax, parse
@@ -182,18 +182,21 @@ def _check_arguments(walk: Walk, task: At, function: str, arguments: dict[str, b
 
 
 def _check_expression(walk: Walk, expression: Expression, secrets: dict[str, None]) -> None:
+    severity: Literal["error", "warning"] = "warning" if walk.loose and expression.data else "error"
     try:
         parsed = parse(expression.text)
     except ExpressionSyntax as error:
         position = _inside(walk, expression, error.offset)
         message = f"The expression cannot be read: {error.message.rstrip('.')}."
         hint = (error.hint or "").rstrip(".").capitalize()
-        walk.report("bad-expression", position, expression.at, message, f"{hint}." if hint else "")
+        advice = f"{hint}." if hint else ""
+        walk.report("bad-expression", position, expression.at, message, advice, severity=severity)
         return
     for name in sorted(parsed.variables - walk.variables - VARIABLES):
         position = _inside(walk, expression, max(0, expression.text.find(f"${name}")))
         hint = meant(name, sorted(VARIABLES | walk.variables))
-        walk.report("unknown-variable", position, expression.at, f"There is no variable `${name}`.", hint)
+        message = f"There is no variable `${name}`."
+        walk.report("unknown-variable", position, expression.at, message, hint, severity=severity)
     for name in sorted({path[0] for path in parsed.secrets if path} - set(secrets)):
         position = _inside(walk, expression, max(0, expression.text.find("$secret")))
         message = f"The secret `{name}` is not declared under `use.secrets`."

@@ -85,7 +85,7 @@ WORD: Final = Word()
 FREE: Final = Free()
 LITERAL: Final = Map(Free(literal=True))
 FORMULA: Final = Formula()
-DATA: Final = Kind(expected="an expression or a mapping", text=FORMULA, mapping=FREE)
+DATA: Final = Kind(expected="an expression or a mapping", text=Formula(data=True), mapping=FREE)
 DIRECTIVE: Final = Word(note="then")
 READ: Final = Enumeration(("data", "envelope", "raw"))
 

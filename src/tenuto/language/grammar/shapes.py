@@ -259,10 +259,12 @@ class Formula(msgspec.Struct, frozen=True):
     """Text that is an expression by its type: `${ ... }` or bare.
 
     `wrapped` means that the standard wants `${ ... }` here, so that other runtimes may refuse
-    the bare form.
+    the bare form. `data` means that its value is data, which in the loose mode is the text itself if
+    it cannot be evaluated.
     """
 
     wrapped: bool = False
+    data: bool = False
 
     def check(self, value: Json, at: At, walk: Walk) -> None:
         """Check that it is text, and note the expression."""
@@ -276,7 +278,7 @@ class Formula(msgspec.Struct, frozen=True):
                 f"{label(at)} is not written as `${{ ... }}`, which the standard wants here.",
                 "Wrap it: other runtimes refuse the bare form.",
             )
-        walk.expressions.append(Expression(at, value, walk.anchor))
+        walk.expressions.append(Expression(at, value, walk.anchor, self.data))
 
 
 class Enumeration(msgspec.Struct, frozen=True):
@@ -530,7 +532,7 @@ def note_text(value: str, at: At, walk: Walk, *, shell_text: bool = False) -> No
     if "${" not in value:
         return
     if is_expression(value):
-        walk.expressions.append(Expression(at, value, walk.anchor))
+        walk.expressions.append(Expression(at, value, walk.anchor, data=True))
     elif not walk.loose and (not shell_text or _SHELL_MISUSE.search(value)):
         walk.warn(
             "embedded-expression",

@@ -41,6 +41,7 @@ class Expression(msgspec.Struct, frozen=True):
     at: At
     text: str
     anchor: str
+    data: bool = False  # the loose mode admits that it is none
 
 
 class Reference(msgspec.Struct, frozen=True):
