@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
 from collections.abc import Awaitable, Callable
@@ -215,6 +216,42 @@ async def test_listing(do: Do, fault_of: FaultOf, folder: Path) -> None:
     assert ["a/c.csv", "b.csv"] == [each["path"] for each in deep]
     assert "more than 2 entries; raise `limit`" in str(fault.detail)
     assert "leads out of the folder" in str(climb.detail)
+
+
+async def test_a_pattern_does_not_lead_through_links(do: Do, folder: Path) -> None:
+    """Not even one that names the link."""
+    (folder / "link").symlink_to(folder.parent / "closed")
+    (folder / "a").mkdir()
+    (folder / "a" / "mine").write_text("")
+
+    assert [] == await do("list", pattern="link/*")
+    assert [] == await do("list", pattern="link/*", recursive=True)
+    assert ["a/mine"] == [each["path"] for each in await do("list", pattern="*/*")]
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments"),
+    [
+        ("read", {"path": "pipe"}),
+        ("write", {"path": "pipe", "content": ""}),
+        ("copy", {"source": "pipe", "target": "new"}),
+        ("copy", {"source": "mine", "target": "pipe", "replace": True}),
+        ("delete", {"path": "pipe"}),
+    ],
+)
+async def test_what_is_no_file_is_refused_at_once(
+    do: Do, fault_of: FaultOf, folder: Path, function: str, arguments: dict[str, Any]
+) -> None:
+    """A pipe would be waited for, in a thread that nothing can end."""
+    os.mkfifo(folder / "pipe")
+    (folder / "mine").write_text("")
+
+    async with asyncio.timeout(5):
+        fault = await fault_of(do(function, **arguments))
+
+    assert 400 == fault.status
+    assert "`pipe` is not an ordinary file" == fault.detail
+    assert (folder / "pipe").is_fifo()
 
 
 async def test_stat_tells_what_is_there(do: Do, folder: Path) -> None:

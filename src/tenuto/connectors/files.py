@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, BinaryIO, Final, Literal, TypeVar
 
 from tenuto.plugin import (
     Call,
@@ -60,8 +60,8 @@ async def read(
     place = _place(call, path)
 
     def work() -> str:
-        with place.open("rb") as file:
-            content = file.read(limit + 1)
+        with _opened(place) as file:
+            content = file.read(max(limit, 0) + 1)
         if len(content) > limit:
             raise validation_fault(f"`{path}` has more than {limit} bytes; raise `limit`")
         return _encoded(content, encoding, path)
@@ -98,7 +98,7 @@ async def write(
 
     def work() -> dict[str, Any]:
         present = place.exists()
-        if present and place.stat().st_size == len(wanted) and place.read_bytes() == wanted:
+        if present and place.stat().st_size == len(wanted) and _content(place) == wanted:
             if mode is not None:
                 place.chmod(int(mode, 8))
             return {"path": path, "changed": False, "kept": True, "before": None}
@@ -125,7 +125,7 @@ async def copy(call: Call, *, source: str, target: str, replace: bool = False) -
     origin, place = _place(call, source), _place(call, target)
 
     def work() -> dict[str, Any]:
-        with origin.open("rb") as file:
+        with _opened(origin) as file:
             if place.exists():
                 if _same(origin, place):
                     return {"path": target, "changed": False, "kept": True, "before": None}
@@ -278,8 +278,8 @@ async def list_(
 
     Args:
         path: The folder.
-        pattern: Which names, as in `*.csv`.
-        recursive: Whether to list the folders in it too; links are not followed.
+        pattern: Which names, as in `*.csv`; links are not followed.
+        recursive: Whether to list the folders in it too.
         limit: The most entries to give; more are a fault.
     """
     place = _place(call, path)
@@ -289,10 +289,14 @@ async def list_(
     def work() -> list[dict[str, Any]]:
         if not place.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, "not a folder") if place.exists() else FileNotFoundError
-        found = sorted(place.rglob(pattern) if recursive else place.glob(pattern))
-        if len(found) > limit:
-            raise validation_fault(f"`{path}` has more than {limit} entries; raise `limit`")
-        return [{"path": str(entry.relative_to(place)), **_facts(entry)} for entry in found]
+        found = []
+        for entry in place.rglob(pattern) if recursive else place.glob(pattern):
+            # A pattern that names a link leads through it, maybe out of the open folders.
+            if entry.parent.resolve() == entry.parent:
+                found.append(entry)
+            if len(found) > limit:
+                raise validation_fault(f"`{path}` has more than {limit} entries; raise `limit`")
+        return [{"path": str(entry.relative_to(place)), **_facts(entry)} for entry in sorted(found)]
 
     return await _do(work, path)
 
@@ -391,15 +395,38 @@ def _before(place: Path) -> dict[str, Any]:
         return {"kept": True, "before": None}
     if place.stat().st_size > MAX_UNDO_BYTES:
         return {"kept": False, "before": None}
-    return {"kept": True, "before": base64.b64encode(place.read_bytes()).decode()}
+    return {"kept": True, "before": base64.b64encode(_content(place)).decode()}
+
+
+def _opened(place: Path) -> BinaryIO:
+    """Open a file for reading; what is no file, as a pipe, could block for ever and is refused."""
+    descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        _check_regular(os.fstat(descriptor).st_mode, place)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _content(place: Path) -> bytes:
+    with _opened(place) as file:
+        return file.read()
+
+
+def _check_regular(mode: int, place: Path) -> None:
+    if modes.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder", str(place))
+    if not modes.S_ISREG(mode):
+        raise validation_fault(f"`{place.name}` is not an ordinary file")
 
 
 def _write(place: Path, content: bytes | Iterator[bytes], mode: int | None) -> None:
     """Put a file in place of another at once: it is written and synced under another name first."""
-    if place.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "it is a folder", str(place))
-    if mode is None and place.exists():
-        mode = modes.S_IMODE(place.stat().st_mode)
+    if place.exists():
+        present = place.stat().st_mode
+        _check_regular(present, place)
+        mode = modes.S_IMODE(present) if mode is None else mode
     beside = place.with_name(f".{place.name[:200]}.{os.urandom(8).hex()}")
     how = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     descriptor = os.open(beside, how, 0o666 if mode is None else 0o600)
@@ -431,7 +458,7 @@ def _sync(folder: Path) -> None:
 def _same(one: Path, other: Path) -> bool:
     if other.is_dir() or one.stat().st_size != other.stat().st_size:
         return False
-    with one.open("rb") as first, other.open("rb") as second:
+    with _opened(one) as first, _opened(other) as second:
         while block := first.read(1024 * 1024):
             if block != second.read(1024 * 1024):
                 return False
@@ -448,7 +475,7 @@ def _move(source: Path, target: Path, replace: bool) -> dict[str, Any]:
     except OSError as error:
         if error.errno != errno.EXDEV or source.is_dir():
             raise
-        with source.open("rb") as file:
+        with _opened(source) as file:
             _write(target, iter(lambda: file.read(1024 * 1024), b""), modes.S_IMODE(source.stat().st_mode))
         source.unlink()
     _sync(target.parent)
