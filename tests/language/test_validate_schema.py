@@ -84,6 +84,16 @@ def is_stricter(problem: Problem) -> bool:
     return False
 
 
+def is_second_scheme(problem: Problem, refused: list[Problem]) -> bool:
+    """Return whether a problem lies in a second scheme of a policy, into which the schema does not look."""
+    return any(
+        other.code == "exclusive-properties"
+        and is_stricter(other)
+        and (problem.path + "/").startswith(other.path + "/")
+        for other in refused
+    )
+
+
 def values(data: Any) -> Iterator[Any]:
     """Yield a value and everything inside it."""
     yield data
@@ -113,7 +123,7 @@ def disagreement(data: Any, schema: jsonschema_rs.Validator) -> str | None:
         return None
     refused = [problem for problem in found if problem.severity == "error" and problem.code in SHAPE]
     valid = schema.is_valid(data)
-    if valid and refused and not all(is_stricter(problem) for problem in refused):
+    if valid and not all(is_stricter(each) or is_second_scheme(each, refused) for each in refused):
         return f"only we refuse it: {refused[0]}"
     if not valid and not refused and not is_lenient(data, found):
         return f"only the schema refuses it: {next(schema.iter_errors(data)).message[:300]}"
