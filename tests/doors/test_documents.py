@@ -23,6 +23,13 @@ def test_the_starter_is_valid_and_its_picture_can_be_drawn(tenuto: Tenuto, tmp_p
     assert tenuto("graph", "new/hello.yaml").out.startswith("<svg ")
 
 
+def test_init_takes_a_file_name_too(tenuto: Tenuto, tmp_path: Path) -> None:
+    """A name that ends in `.yaml` is the file itself."""
+    assert tenuto("init", "flows/first.yaml").status == 0
+
+    assert (tmp_path / "flows" / "first.yaml").is_file()
+
+
 def test_init_overwrites_only_if_told_so(tenuto: Tenuto, tmp_path: Path) -> None:
     """A file that is there stays, unless --force is given."""
     (tmp_path / "hello.yaml").write_text("mine")

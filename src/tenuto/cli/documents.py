@@ -22,19 +22,22 @@ from tenuto.operations.starter import FILE_NAME, STARTER
 
 
 @click.command(short_help="Write a starter workflow, with comments.")
-@click.argument("folder", default=".", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("place", metavar="PLACE", default=".", type=click.Path(path_type=Path))
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
-def init(folder: Path, force: bool) -> None:
-    """Write hello.yaml into FOLDER (default: here): a workflow that runs and explains itself.
+def init(place: Path, force: bool) -> None:
+    """Write a workflow that runs and explains itself.
+
+    PLACE is a folder (default: this one), which gets a hello.yaml, or the name of a new .yaml file.
 
     \b
     Examples:
       tenuto init
       tenuto init my-workflows
+      tenuto init first.yaml
     """
-    file = folder / FILE_NAME
+    file = place if place.suffix in {".yaml", ".yml"} else place / FILE_NAME
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("w" if force else "x", encoding="utf-8") as target:
             target.write(STARTER)
     except FileExistsError:
