@@ -47,6 +47,11 @@ def test_durations_are_counted_in_seconds(value: object, seconds: float) -> None
         5,
         None,
         [],
+        "P99999999999D",
+        "P" + "9" * 400 + "D",
+        {"days": 10**400},
+        {"hours": float("inf")},
+        {"hours": float("nan")},
     ],
 )
 def test_what_is_no_duration_is_refused_with_a_reason(value: object) -> None:

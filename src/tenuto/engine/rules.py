@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 MAX_RETRY_DELAY_SECONDS: Final = 86_400.0
 _MAX_DOUBLINGS: Final = 64
+
+# How deep the data of one event, or the output of a run, may nest.
+DATA_DEPTH_MAX: Final = 256
+# How many values the output of a run may have: parts that are shared count as often as they appear.
+DATA_VALUES_MAX: Final = 10_000_000
 
 Backoff = Literal["constant", "linear", "exponential"]
 
@@ -42,3 +47,27 @@ def fraction(seed: str) -> float:
 def derived_id(*parts: str) -> str:
     """Return an id (32 hexadecimal digits) that always follows from the same parts."""
     return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
+
+
+def passed_limit(value: Any) -> str | None:
+    """Return which limit data passes, with its value, or None: `DATA_DEPTH_MAX` or `DATA_VALUES_MAX`.
+
+    >>> passed_limit({"a": [1, 2]}) is None
+    True
+    """
+    layer, count, depth = [value], 1, -1
+    while layer:
+        depth += 1
+        if depth > DATA_DEPTH_MAX:
+            return f"DATA_DEPTH_MAX, {DATA_DEPTH_MAX} levels"
+        inner: list[Any] = []
+        for item in layer:
+            if isinstance(item, dict):
+                inner.extend(item.values())
+            elif isinstance(item, list):
+                inner.extend(item)
+            if count + len(inner) > DATA_VALUES_MAX:
+                return f"DATA_VALUES_MAX, {DATA_VALUES_MAX} values"
+        count += len(inner)
+        layer = [item for item in inner if isinstance(item, dict | list)]
+    return None

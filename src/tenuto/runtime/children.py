@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -10,6 +11,7 @@ from tenuto.engine.model import Answered, CancelRequested, Failed, Finish, Start
 from tenuto.engine.ports import RunRow
 from tenuto.engine.rules import derived_id
 from tenuto.errors import Fault, runtime_fault
+from tenuto.runtime.hot import Hot
 
 NOT_NEEDED: Final = "its parent no longer needs it"
 
@@ -42,6 +44,20 @@ def told_later(row: RunRow, command: StartRun, time: float) -> Answered | Failed
     error = outcome.get("error")
     fault = Fault(**error) if error else _cancelled(row.id)
     return Failed(time, command.id, msgspec.structs.replace(fault, instance=None))
+
+
+def rests(hot: Hot, runs: Mapping[str, Hot]) -> bool:
+    """Whether nothing is under way for a run, nor for the children that it waits for."""
+    if hot.unwritten or hot.run is None:
+        return False
+    for command in hot.run.open.values():
+        task = hot.active.get(command.id)
+        if task is not None and not task.done():
+            return False
+        child = runs.get(child_of(hot.row.id, command.id)) if isinstance(command, StartRun) else None
+        if child is not None and not rests(child, runs):
+            return False
+    return True
 
 
 def _cancelled(run: str) -> Fault:

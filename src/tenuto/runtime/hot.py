@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from tenuto.engine.advance import Program, Run
-from tenuto.engine.model import Command, Entry, Open, Perform, Wake
+from tenuto.engine.model import Command, Entry, Event, Open, Perform, Restarted, Wake
 from tenuto.engine.ports import DocumentRow, RunChange, RunRow
 from tenuto.errors import Conflict, NotFound
 from tenuto.runtime.snapshots import SnapshotPolicy
@@ -58,6 +58,35 @@ class Step:
     commands: tuple[Command, ...]
 
 
+def new_row(
+    number: int,
+    id: str,
+    definition: DocumentRow,
+    now: float,
+    *,
+    parent: str | None = None,
+    parent_command: int | None = None,
+    origin: str | None = None,
+    origin_entries: int | None = None,
+) -> RunRow:
+    """Return the row of a run that begins now."""
+    return RunRow(
+        number=number,
+        id=id,
+        definition=definition.digest,
+        namespace=definition.namespace,
+        name=definition.name,
+        version=definition.version,
+        status="pending",
+        started=now,
+        updated=now,
+        parent=parent,
+        parent_command=parent_command,
+        origin=origin,
+        origin_entries=origin_entries,
+    )
+
+
 def changed(row: RunRow, run: Run, time: float) -> tuple[RunRow, RunChange]:
     """Return a run's row after a change of its status, and that change."""
     ended, outcome, wake_at = None, None, None
@@ -94,6 +123,12 @@ def find_start(entries: Sequence[Entry], task: str) -> tuple[str, int]:
     if named:
         raise Conflict(f"several tasks are called {task!r}", hint="name one by its path: " + ", ".join(named))
     raise NotFound(f"no task {task!r} was started in that run", hint="started were: " + ", ".join(starts))
+
+
+def retold(entries: Sequence[Entry], turn: Restarted) -> list[Event]:
+    """Return what a run is told that takes over these entries; the last starts its task, now."""
+    *before, last = (entry.event for entry in entries)
+    return [*before, turn, msgspec.structs.replace(last, time=turn.time)]
 
 
 def wanted(run: Run, command: Open) -> bool:

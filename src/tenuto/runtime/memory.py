@@ -10,13 +10,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Final
 
-import msgspec
-
 from tenuto.engine.advance import Run, advance
-from tenuto.engine.model import Entry
 from tenuto.engine.ports import Batch, DocumentRow, Journal, RunRow, Snapshot
 from tenuto.errors import NotFound
 from tenuto.runtime.hot import Definition, Hot
+from tenuto.runtime.recording import read_entry
 from tenuto.runtime.snapshots import decode_run, snapshot_of
 
 # How many runs are kept in memory before those that only wait are put aside.
@@ -35,7 +33,6 @@ class Memory:
         self._crowded_at = limit
         self._loading: dict[str, asyncio.Task[None]] = {}
         self._definitions: dict[str, Definition] = {}
-        self._decoder = msgspec.json.Decoder(Entry)
 
     @property
     def loading(self) -> bool:
@@ -128,7 +125,7 @@ class Memory:
                 entries = [entry async for entry in self.entries(row.number)]
                 hot.seq = hot.stored = 0
         for entry in entries:
-            run, _ = advance(hot.definition.program, run, self._decoder.decode(entry).event)
+            run, _ = advance(hot.definition.program, run, read_entry(entry).event)
             hot.snapshots.due(len(entry))
         hot.run = run
         hot.seq += len(entries)

@@ -14,11 +14,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-import msgspec
-
-from tenuto.engine.advance import accepts, advance
+from tenuto.engine.advance import accepts
 from tenuto.engine.model import (
     Answered,
     Arrived,
@@ -43,15 +41,11 @@ from tenuto.engine.model import (
     Wake,
 )
 from tenuto.engine.ports import (
-    Append,
-    Batch,
     Chance,
     Clock,
     DocumentRow,
     Journal,
-    RunChange,
     RunRow,
-    Snapshot,
 )
 from tenuto.engine.table import Table
 from tenuto.errors import (
@@ -65,14 +59,19 @@ from tenuto.errors import (
 )
 from tenuto.events.lifecycle import lifecycle_events
 from tenuto.runtime.actions import Gate
-from tenuto.runtime.children import child_of, no_longer_needed, told_later, told_parent
-from tenuto.runtime.hot import Definition, Hot, Step, changed, find_start, wanted
+from tenuto.runtime.children import child_of, no_longer_needed, rests, told_later, told_parent
+from tenuto.runtime.hot import Definition, Hot, Step, find_start, new_row, retold, wanted
 from tenuto.runtime.jobs import Jobs
 from tenuto.runtime.listeners import Listeners
 from tenuto.runtime.memory import HOT_RUNS, Memory
+from tenuto.runtime.recording import read_entry, unexpected
 from tenuto.runtime.settling import Settling
-from tenuto.runtime.snapshots import SNAPSHOT_BYTES_MAX, snapshot_of
 from tenuto.runtime.timers import Timers
+from tenuto.runtime.turn import Turn
+from tenuto.runtime.watching import Watchers
+
+# How many runs hear of lifecycle events in the transaction that brings these; more of them hear in the next.
+HEARD_PER_TURN: Final = 1_000
 
 
 class Evaluator(Protocol):
@@ -106,12 +105,9 @@ class Worker:
         self._memory = Memory(journal, build, hot_runs)
         self._hot = self._memory.runs
         self._starting: dict[str, asyncio.Lock] = {}
-        self._names: dict[tuple[str, str, str], DocumentRow] = {}
         self._timers = Timers(clock, self._fire)
         self._listeners = Listeners()
-        self._encoder = msgspec.json.Encoder()
-        self._decoder = msgspec.json.Decoder(Entry)
-        self._watchers: list[Callable[[str, int, Entry], None]] = []
+        self._watchers = Watchers()
         self._jobs = Jobs(self._look_if_idle)
         self._uncommitted = 0
         self._reviving = 0
@@ -119,6 +115,7 @@ class Worker:
         self._offspring: dict[str, list[str]] = {}  # children that their parents do not wait for
         self._settling = Settling(self._settled)
         self._number: int | None = None
+        self._stopped = False
         self._failure: BaseException | None = None
 
     # ── what operations ask for ───────────────────────────────────────────────────────
@@ -126,6 +123,7 @@ class Worker:
     async def start(self, definition: DocumentRow, data: Json, *, run: str | None = None) -> str:
         """Start a run; see `Runner.start`."""
         self._check()
+        await self._relieved()
         if not self._memory.knows(definition.digest):
             await self._journal.put_documents([definition])
         if run is None:
@@ -153,7 +151,7 @@ class Worker:
 
     async def _same_start(self, row: RunRow, definition: DocumentRow, data: Json) -> str:
         first = await self._journal.history(row.number, limit=1)
-        event = self._decoder.decode(first[0][1]).event
+        event = read_entry(first[0][1]).event
         if row.definition != definition.digest or not isinstance(event, Started) or event.input != data:
             raise Conflict(
                 f"there is already a run {row.id!r}, of another document or with another input",
@@ -164,6 +162,7 @@ class Worker:
     async def tell(self, run: str, event: Event) -> None:
         """Give a run an event from outside; see `Runner.tell`."""
         self._check()
+        await self._relieved()
         hot = await self._memory.load(run)
         if hot is None:
             row = await self._journal.run(run)
@@ -198,17 +197,11 @@ class Worker:
         definition = await self._journal.document(row.definition)
         if definition is None:
             raise NotFound(f"the document of run {run} is not in the database")
-        entries = [self._decoder.decode(entry) async for entry in self._memory.entries(row.number)]
+        entries = [read_entry(entry) async for entry in self._memory.entries(row.number)]
         path, cut = find_start(entries, task)
         hot = await self._empty(definition, self._chance.token(), origin=run, origin_entries=cut)
-        now = self._clock.now()
-        events = [entry.event for entry in entries[:cut]]
-        turn = Restarted(now, hot.row.id, path, replace, data)
-        last = msgspec.structs.replace(events[-1], time=now)
-        if cut == 1:
-            self._feed([(hot, turn), (hot, last)], created=hot.row)
-        else:
-            self._feed([(hot, event) for event in [*events[:-1], turn, last]], created=hot.row, quiet=cut - 1)
+        events = retold(entries[:cut], Restarted(self._clock.now(), hot.row.id, path, replace, data))
+        self._feed([(hot, event) for event in events], created=hot.row, quiet=cut - 1)
         hot.idle = True
         await self._flushed()
         self._carry_on(hot)
@@ -232,8 +225,7 @@ class Worker:
 
     def watch(self, watcher: Callable[[str, int, Entry], None]) -> Callable[[], None]:
         """Call `watcher` for each durable entry; see `Runner.watch`."""
-        self._watchers.append(watcher)
-        return lambda: self._watchers.remove(watcher)
+        return self._watchers.add(watcher)
 
     async def resume(self, run: str) -> None:
         """Take up a run where its journal ends, with its children; does nothing if it is hot or over."""
@@ -257,6 +249,7 @@ class Worker:
 
     async def close(self) -> None:
         """Stop: actions under way are abandoned and start again when their runs are taken up."""
+        self._stopped = True
         self._timers.stop()
         await asyncio.gather(*self._jobs.stop(), return_exceptions=True)
         if self._failure is None:
@@ -266,6 +259,7 @@ class Worker:
     def fail(self, error: BaseException) -> None:
         """The store has failed: nothing more is done, everybody who waits is told."""
         self._failure = error
+        self._stopped = True
         self._timers.stop()
         self._jobs.stop()
         self._settling.end(self._failed())
@@ -290,45 +284,52 @@ class Worker:
         """
         if self._failure is not None:
             return
-        work = deque(told)
-        steps: list[Step] = []
-        appends: list[Append] = []
-        changes: list[RunChange] = []
-        snapshots: list[Snapshot] = []
-        while work:
-            hot, event = work.popleft()
-            if not accepts(hot.run, event):
-                continue
-            before, opened = (hot.run.status, hot.run.open) if hot.run else (None, None)
-            run, commands = advance(hot.definition.program, hot.run, event)
-            hot.run = run
-            hot.seq += 1
-            entry = Entry(event, tuple(c for c in commands if type(c) is Note))
-            encoded = self._encoder.encode(entry)
-            appends.append(Append(hot.row.number, hot.seq, encoded))
-            if run.status != before:
-                hot.row, change = changed(hot.row, run, event.time)
-                changes.append(change)
-            if hot.snapshots.due(len(encoded)) and not run.over:
-                snapshot = snapshot_of(hot.row.number, hot.seq, hot.definition.program, run)
-                hot.snapshots.taken(len(snapshot.state) if snapshot else SNAPSHOT_BYTES_MAX)
-                if snapshot is not None:
-                    snapshots.append(snapshot)
-                    hot.stored = hot.seq
-            hot.unwritten += 1
-            steps.append(Step(hot, hot.seq, entry, commands))
-            if opened:
-                self._tell_children(hot, opened, commands, event.time, work)
-            if run.finish is not None:
-                self._tell_parent(hot, run.finish, event.time, work)
-            if self._listeners.hears_lifecycle:
-                self._tell_lifecycle(hot, entry, run.finish, work)
-        if quiet:
-            for step in steps[:quiet]:
-                step.commands = ()
+        turn = Turn()
+        work, heard = deque(told), deque[tuple[Hot, Event]]()
+        try:
+            while work or (heard and len(turn.steps) < len(told) + HEARD_PER_TURN):
+                hot, event = work.popleft() if work else heard.popleft()
+                if accepts(hot.run, event):
+                    self._take(turn, hot, event, work, heard, quiet=len(turn.steps) < quiet)
+            self._journal.commit(turn.batch(created), lambda: self._durable(turn.steps))
+        except BaseException:
+            # Nothing of it has happened: no run may be ahead of what will be on disk.
+            turn.undo()
+            if created is not None:
+                self._hot.pop(created.id, None)
+            raise
+        turn.hand_over()
         self._uncommitted += 1
-        batch = Batch(appends, (created,) if created else (), changes, snapshots)
-        self._journal.commit(batch, lambda: self._durable(steps))
+        if heard:
+            # Runs that hear of each other without end must not keep everybody else from going on.
+            asyncio.get_running_loop().call_soon(self._hear, heard)
+
+    def _hear(self, heard: Sequence[tuple[Hot, Event]]) -> None:
+        if not self._stopped:
+            self._feed(heard)
+
+    def _take(
+        self,
+        turn: Turn,
+        hot: Hot,
+        event: Event,
+        work: deque[tuple[Hot, Event]],
+        heard: deque[tuple[Hot, Event]],
+        *,
+        quiet: bool,
+    ) -> None:
+        """Fold one event, and find out who else has to be told of what follows from it."""
+        opened = hot.run.open if hot.run else None
+        step, finish = turn.take(hot, event)
+        if quiet:
+            step.commands = ()
+            return
+        if opened:
+            self._tell_children(hot, opened, step.commands, event.time, work)
+        if finish is not None:
+            self._tell_parent(hot, finish, event.time, work)
+        if self._listeners.hears_lifecycle:
+            self._tell_lifecycle(hot, step.entry, finish, heard)
 
     def _tell_parent(self, hot: Hot, finish: Finish, time: float, work: deque[tuple[Hot, Event]]) -> None:
         """A child's end is in the parent's journal in the same transaction as in its own."""
@@ -376,8 +377,7 @@ class Worker:
         for step in steps:
             hot = step.hot
             hot.unwritten -= 1
-            for watcher in self._watchers:
-                watcher(hot.row.id, step.seq, step.entry)
+            self._watchers.tell(hot.row.id, step.seq, step.entry)
             again = type(step.entry.event) is Resumed
             for command in step.commands:
                 self._carry_out(hot, command, again=again)
@@ -395,7 +395,7 @@ class Worker:
         """Do what a run wants, unless a later event has taken it back meanwhile."""
         run = hot.run
         assert run is not None
-        if isinstance(command, Note):
+        if isinstance(command, Note) or self._stopped:
             return
         if isinstance(command, Drop):
             self._drop(hot, command.id)
@@ -410,7 +410,7 @@ class Worker:
             case Perform():
                 self._jobs.act(lambda: self._act(hot, command))
             case Evaluate():
-                self._spawn(hot, command.id, self._evaluate(hot, command))
+                self._spawn(hot, command.id, lambda: self._evaluate(hot, command))
             case Wake():
                 self._timers.add(hot.row.id, command.id, command.at)
             case Listen():
@@ -418,21 +418,41 @@ class Worker:
             case Emit():
                 self._spawn_or_emit(hot, command)
             case StartRun():
-                task = self._spawn(hot, command.id, self._start_child(hot, command, again))
+                task = self._spawn(hot, command.id, lambda: self._start_child(hot, command, again))
                 if again:
                     self._reviving += 1
                     task.add_done_callback(self._revived)
 
-    def _spawn(self, hot: Hot, command: int, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = hot.active[command] = self._jobs.start(work)
+    def _spawn(
+        self, hot: Hot, command: int, work: Callable[[], Coroutine[Any, Any, None]]
+    ) -> asyncio.Task[None]:
+        task = hot.active[command] = self._jobs.start(self._see_to(hot, command, work))
         return task
+
+    async def _see_to(self, hot: Hot, command: int, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Work for a command; what goes wrong on the way is its fault, so that no run waits for ever."""
+        try:
+            await work()
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if self._stopped or task is None or task.cancelling():
+                raise
+            self._answer(hot, Failed(self._clock.now(), command, unexpected(error)))
+        except Exception as error:
+            self._answer(hot, Failed(self._clock.now(), command, unexpected(error)))
 
     def _answer(self, hot: Hot, event: Answered | Failed) -> None:
         hot.active.pop(event.id, None)
-        if accepts(hot.run, event):
+        if not accepts(hot.run, event):
+            self._look_if_idle()
+            return
+        try:
             self._feed([(hot, event)])
-        elif hot.run is not None and hot.run.status == "suspended":
-            self._settling.look()
+        except Exception as error:
+            if self._stopped:
+                return
+            # What cannot be recorded, too large for instance, has failed.
+            self._feed([(hot, Failed(event.time, event.id, unexpected(error)))])
 
     # ── actions ───────────────────────────────────────────────────────────────────────
 
@@ -442,7 +462,7 @@ class Worker:
             hot.active.pop(command.id, None)
             self._jobs.acted()
             return
-        task = self._spawn(hot, command.id, self._perform(hot, command))
+        task = self._spawn(hot, command.id, lambda: self._perform(hot, command))
         if command.detached:
             self._jobs.detach(hot.row.id, task)
 
@@ -451,6 +471,7 @@ class Worker:
             outcome = await self._gate.perform(hot.row.id, command, hot.definition.folders)
         finally:
             self._jobs.acted()
+        await self._relieved()
         now = self._clock.now()
         if isinstance(outcome, Fault):
             self._answer(hot, Failed(now, command.id, outcome))
@@ -518,7 +539,7 @@ class Worker:
         if all(run in self._hot for run in runs):
             self._emit(hot, command, [self._hot[run] for run in runs])
         else:
-            self._spawn(hot, command.id, self._load_and_emit(hot, command, runs))
+            self._spawn(hot, command.id, lambda: self._load_and_emit(hot, command, runs))
 
     async def _load_and_emit(self, hot: Hot, command: Emit, runs: Iterable[str]) -> None:
         listeners: list[Hot] = []
@@ -552,7 +573,10 @@ class Worker:
         hot.active.pop(command.id, None)
         now = self._clock.now()
         told: list[tuple[Hot, Event]] = [(other, Arrived(now, command.event)) for other in others]
-        self._feed([*told, (hot, Answered(now, command.id))])
+        try:
+            self._feed([*told, (hot, Answered(now, command.id))])
+        except Exception as error:
+            self._answer(hot, Failed(now, command.id, unexpected(error)))
 
     async def _start_child(self, hot: Hot, command: StartRun, again: bool) -> None:
         run = child_of(hot.row.id, command.id)
@@ -564,22 +588,13 @@ class Worker:
             if there is not None:
                 self._answer(hot, told_later(there, command, self._clock.now()))
                 return
-        definition = await self._find(command)
+        definition = await self._journal.find_document(command.namespace, command.name, command.version)
         if definition is None:
             detail = f"there is no workflow {command.namespace}/{command.name}:{command.version}"
             fault = configuration_fault(f"{detail}; make it known with --with").fault
             self._answer(hot, Failed(self._clock.now(), command.id, fault))
             return
         await self._create(definition, run, command.input, hot, command)
-
-    async def _find(self, command: StartRun) -> DocumentRow | None:
-        name = (command.namespace, command.name, command.version)
-        if name not in self._names:
-            found = await self._journal.find_document(*name)
-            if found is None:
-                return None
-            self._names[name] = found
-        return self._names[name]
 
     # ── runs in memory ────────────────────────────────────────────────────────────────
 
@@ -600,16 +615,11 @@ class Worker:
             raise Conflict(f"a run {run!r} is being started right now", hint="start it once")
         self._number += 1
         now = self._clock.now()
-        row = RunRow(
-            number=self._number,
-            id=run,
-            definition=definition.digest,
-            namespace=definition.namespace,
-            name=definition.name,
-            version=definition.version,
-            status="pending",
-            started=now,
-            updated=now,
+        row = new_row(
+            self._number,
+            run,
+            definition,
+            now,
             parent=parent.row.id if parent else None,
             parent_command=command.id if command and command.wait else None,
             origin=origin,
@@ -669,6 +679,11 @@ class Worker:
         """Whether a run has to stay in memory although it only waits."""
         return run in self._settling or self._listeners.hears_lifecycle_events(run)
 
+    async def _relieved(self) -> None:
+        """Wait while the store has more to write than it wants to hold."""
+        if self._journal.pressure:
+            await self._journal.drained()
+
     async def _flushed(self) -> None:
         await self._journal.flush()
         self._check()
@@ -679,20 +694,6 @@ class Worker:
         if hot is None or hot.run is None or hot.run.over:
             return hot is None
         if hot.run.status == "suspended":
-            return self._rests(hot)
+            return rests(hot, self._hot)
         busy = len(self._jobs) or self._uncommitted or len(self._timers)
         return not (busy or self._reviving or self._memory.loading)
-
-    def _rests(self, hot: Hot) -> bool:
-        """Whether nothing is under way for a suspended run, nor for the children that it waits for."""
-        if hot.unwritten or hot.run is None:
-            return False
-        for command in hot.run.open.values():
-            task = hot.active.get(command.id)
-            if task is not None and not task.done():
-                return False
-            if isinstance(command, StartRun):
-                child = self._hot.get(child_of(hot.row.id, command.id))
-                if child is not None and not self._rests(child):
-                    return False
-        return True

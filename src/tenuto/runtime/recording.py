@@ -1,0 +1,69 @@
+"""How an event is written: a live run is told just what a replay will read.
+
+    Answered(1.0, 3, float("nan"))   ->   b'["answered",1.0,3,null,null]'   ->   Answered(1.0, 3, None)
+
+What JSON cannot carry is refused before anything is folded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from tenuto.engine.model import Command, Entry, Event, Note
+from tenuto.engine.rules import DATA_DEPTH_MAX, passed_limit
+from tenuto.errors import Fault, InvalidInput, LimitExceeded, TenutoError, runtime_fault
+
+
+class _Written(msgspec.Struct, frozen=True, array_like=True):
+    """An entry whose event is encoded already."""
+
+    event: msgspec.Raw
+    notes: Sequence[Note]
+
+
+_encoder = msgspec.json.Encoder()
+_events = msgspec.json.Decoder(Event)
+_entries = msgspec.json.Decoder(Entry)
+
+
+def written(event: Event) -> tuple[Event, bytes]:
+    """Return an event as it will be read again, and as it is written.
+
+    Raises:
+        LimitExceeded: It passes `DATA_DEPTH_MAX` or `DATA_VALUES_MAX`.
+        InvalidInput: JSON cannot carry it.
+    """
+    try:
+        data = _encoder.encode(event)
+    except RecursionError:
+        raise LimitExceeded(f"the data passes DATA_DEPTH_MAX, {DATA_DEPTH_MAX} levels") from None
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"this is nothing that JSON can carry: {error}") from None
+    # Data that nests has a bracket for each level: most is seen at a glance not to.
+    if data.count(b"[") + data.count(b"{") > DATA_DEPTH_MAX:
+        passed = passed_limit(msgspec.json.decode(data))
+        if passed is not None:
+            raise LimitExceeded(f"the data passes {passed}")
+    try:
+        return _events.decode(data), data
+    except msgspec.ValidationError as error:
+        raise InvalidInput(f"this is no event: {error}") from None
+
+
+def entry_of(event: Event, data: bytes, commands: Sequence[Command]) -> tuple[Entry, bytes]:
+    """Return a journal's entry: the event that was written as `data`, and the notes of its fold."""
+    notes = tuple(command for command in commands if type(command) is Note)
+    return Entry(event, notes), _encoder.encode(_Written(msgspec.Raw(data), notes))
+
+
+def read_entry(data: bytes) -> Entry:
+    """Return an entry that was written."""
+    return _entries.decode(data)
+
+
+def unexpected(error: BaseException) -> Fault:
+    """Return the fault of a command that failed for a reason that nobody foresaw."""
+    text = error.message if isinstance(error, TenutoError) else f"{type(error).__name__}: {error}"
+    return runtime_fault(text.encode(errors="replace").decode(), title="Unexpected Error").fault
