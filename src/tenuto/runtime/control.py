@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -19,11 +20,25 @@ from typing import Any, Final
 import msgspec
 
 from tenuto.engine.model import Json
-from tenuto.errors import TenutoError, Unavailable
+from tenuto.errors import (
+    Conflict,
+    InvalidInput,
+    LimitExceeded,
+    NotFound,
+    StorageFailed,
+    TenutoError,
+    Unavailable,
+)
 
 # The kernel's limit for a socket's path, less one for the final zero.
 LONGEST_SOCKET_PATH: Final = 107
 ANSWER_SECONDS: Final = 30.0
+REQUEST_SECONDS: Final = 10.0  # for a request to come once somebody has connected
+MESSAGE_BYTES_MAX: Final = 1024 * 1024  # of a request, and of an answer
+
+_REFUSALS: Final[dict[str, type[TenutoError]]] = {
+    kind.code: kind for kind in (Conflict, InvalidInput, LimitExceeded, NotFound, StorageFailed, Unavailable)
+}
 
 Handler = Callable[[dict[str, Json]], Awaitable[dict[str, Json]]]
 
@@ -34,7 +49,24 @@ def socket_path(database: Path) -> Path:
     if len(os.fsencode(beside)) <= LONGEST_SOCKET_PATH:
         return beside
     digest = hashlib.sha256(os.fsencode(database.absolute())).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"tenuto-{os.getuid()}-{digest}.sock"
+    return _private_folder() / f"{digest}.sock"
+
+
+def _private_folder() -> Path:
+    """Return a folder for temporary files that only this user can write to.
+
+    In the common one, somebody else could be there first and answer in the owner's place.
+    """
+    folder = Path(tempfile.gettempdir()) / f"tenuto-{os.getuid()}"
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise Conflict(
+            f"{folder} does not belong to this user alone",
+            hint="remove it, or use a database whose path is shorter",
+        )
+    return folder
 
 
 @contextlib.asynccontextmanager
@@ -44,20 +76,23 @@ async def answering(database: Path, handle: Handler) -> Any:
     under_way: set[asyncio.Task[Any]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        under_way.add(task)
-        task.add_done_callback(under_way.discard)
-        with contextlib.suppress(ConnectionError):
-            answer = await _answer(handle, await reader.readline())
-            writer.write(msgspec.json.encode(answer) + b"\n")
-            await writer.drain()
-        writer.close()
+        with contextlib.closing(writer):
+            line = await _request(reader)
+            if line is None:
+                return
+            # Only now: who connects and says nothing must not keep this process from ending.
+            task = asyncio.current_task()
+            assert task is not None
+            under_way.add(task)
+            task.add_done_callback(under_way.discard)
+            writer.write(msgspec.json.encode(await _answer(handle, line)) + b"\n")
+            with contextlib.suppress(ConnectionError):
+                await writer.drain()
 
     path.unlink(missing_ok=True)
     mask = os.umask(0o177)
     try:
-        server = await asyncio.start_unix_server(serve, path)
+        server = await asyncio.start_unix_server(serve, path, limit=MESSAGE_BYTES_MAX)
     finally:
         os.umask(mask)
     try:
@@ -68,6 +103,15 @@ async def answering(database: Path, handle: Handler) -> Any:
         if under_way:
             # What was asked may be why this process ends: who asked still gets an answer.
             await asyncio.wait(under_way)
+
+
+async def _request(reader: asyncio.StreamReader) -> bytes | None:
+    """Return a request; None from somebody who left, says nothing, or says too much."""
+    try:
+        async with asyncio.timeout(REQUEST_SECONDS):
+            return await reader.readline()
+    except (ConnectionError, TimeoutError, ValueError):
+        return None
 
 
 async def _answer(handle: Handler, line: bytes) -> dict[str, Json]:
@@ -89,17 +133,17 @@ async def ask(database: Path, request: dict[str, Json]) -> dict[str, Json]:
     """
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
-            reader, writer = await asyncio.open_unix_connection(socket_path(database))
-            writer.write(msgspec.json.encode(request) + b"\n")
-            line = await reader.readline()
-            writer.close()
-            answer = msgspec.json.decode(line, type=dict[str, Any])
-    except (OSError, TimeoutError, msgspec.DecodeError) as error:
+            reader, writer = await asyncio.open_unix_connection(
+                socket_path(database), limit=MESSAGE_BYTES_MAX
+            )
+            with contextlib.closing(writer):
+                writer.write(msgspec.json.encode(request) + b"\n")
+                answer = msgspec.json.decode(await reader.readline(), type=dict[str, Any])
+    except (OSError, TimeoutError, ValueError) as error:
         raise Unavailable(
             f"the process that owns {database} does not answer: {error}", hint="stop it and try again"
         ) from None
     if "error" in answer:
-        refusal = TenutoError(answer["error"]["message"], hint=answer["error"]["hint"])
-        refusal.code = answer["error"]["code"]
-        raise refusal
+        refusal = answer["error"]
+        raise _REFUSALS.get(refusal["code"], TenutoError)(refusal["message"], hint=refusal["hint"])
     return answer
