@@ -82,6 +82,13 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
     return Engine(folder)
 
 
+@pytest.fixture(autouse=True)
+def interpreter(request: pytest.FixtureRequest) -> None:
+    """Have Node.js installed for the cases in its language."""
+    if hasattr(request.node, "callspec") and request.node.callspec.params.get("language") == "js":
+        request.getfixturevalue("node")
+
+
 async def fault_of(action: Awaitable[Any]) -> dict[str, Any]:
     """Return the fault that an action ends with."""
     with pytest.raises(Faulted) as caught:
@@ -179,6 +186,7 @@ async def test_a_signal_is_named() -> None:
     assert fault["detail"] == "the shell command ended with exit code 137 (SIGKILL)"
 
 
+@pytest.mark.usefixtures("node")
 async def test_a_child_sees_nothing_of_our_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """PATH, HOME and LANG pass, what the task gives is added, and no secret of ours is there."""
     monkeypatch.setenv("TENUTO_SECRET_CANARY", "canary")
@@ -341,6 +349,7 @@ return { isValid: validateEmail(emailAddress) };
 """
 
 
+@pytest.mark.usefixtures("node")
 async def test_the_standard_example_of_a_module() -> None:
     """JavaScript with `import` is a module; argv, stdin and environment are as Node.js has them."""
     result = await process.script(
@@ -355,6 +364,7 @@ async def test_the_standard_example_of_a_module() -> None:
     assert result == "stdin >  Hello Workflow\narg >  hello\nenv >  bar\n"
 
 
+@pytest.mark.usefixtures("node")
 async def test_the_standard_example_of_a_catalog_function() -> None:
     """A map of arguments becomes variables, and a returned object is the result."""
     result = await process.script(

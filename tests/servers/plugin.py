@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,7 +12,7 @@ import pytest
 from tests.servers.authority import Authority
 from tests.servers.mariadb import Mariadb, mariadb_server
 from tests.servers.postgres import Postgres, postgres_server
-from tests.servers.provision import CannotRun
+from tests.servers.provision import CannotRun, program
 from tests.servers.slapd import Slapd, slapd_server
 from tests.servers.smtp import SmtpServer
 from tests.servers.smtp import smtp_server as run_smtp_server
@@ -86,6 +86,17 @@ def mariadb(request: pytest.FixtureRequest, authority: Authority) -> Iterator[Ma
 def sshd(request: pytest.FixtureRequest) -> Iterator[Sshd]:
     """Run OpenSSH."""
     yield from start_or_tell(request, "ssh", sshd_server())
+
+
+@pytest.fixture(scope="session")
+def node(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """Return the interpreter of JavaScript."""
+    yield from start_or_tell(request, "javascript", _node())
+
+
+@contextmanager
+def _node() -> Iterator[Path]:
+    yield program("node", "nodejs")
 
 
 @pytest.fixture(scope="session")

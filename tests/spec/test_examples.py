@@ -17,9 +17,7 @@ from tenuto.engine.ports import RunRow
 from tenuto.runtime.catalog import Catalog
 from tenuto.runtime.network import SystemNetwork
 from tests.servers.authority import Authority
-from tests.servers.plugin import start_or_tell
 from tests.servers.process import free_port
-from tests.servers.provision import program
 from tests.spec.cases.case import NOT_GIVEN, Asked, Cancelled, Case, Happens, Passes, Sleeps, Step, Waits
 from tests.spec.cases.table import HOSTS, TABLE
 from tests.spec.hosts import PETSTORE, Hosts, serving
@@ -45,22 +43,6 @@ def hosts(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Ite
 def catalog() -> Catalog:
     """Everything that is installed."""
     return Catalog.discover()
-
-
-@pytest.fixture(scope="session")
-def node(request: pytest.FixtureRequest) -> Iterator[Path]:
-    """The interpreter of JavaScript."""
-    yield from start_or_tell(request, "javascript", _node())
-
-
-class _node:
-    """Node.js, installed if need be."""
-
-    def __enter__(self) -> Path:
-        return program("node", "nodejs")
-
-    def __exit__(self, *_: object) -> None:
-        pass
 
 
 # ── playing ──────────────────────────────────────────────────────────────────────────────
