@@ -22,11 +22,12 @@ Route = Callable[[web.Request, bytes], Any]
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer that is more than a body of JSON with status 200."""
+    """An answer that is more than a body of JSON with status 200; it waits until `after` requests have come."""
 
     status: int = 200
     body: Any = None
     headers: dict[str, str] = field(default_factory=dict)
+    after: int = 0
 
 
 NEVER = Reply(status=0)
@@ -57,6 +58,7 @@ class Hosts:
     requests: list[Request] = field(default_factory=list)
     replies: dict[str, list[Any]] = field(default_factory=dict)
     held: set[asyncio.Future[None]] = field(default_factory=set)
+    asked: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     def expect(self, replies: Mapping[str, Sequence[Any]]) -> None:
         """Forget what was asked, and prepare answers."""
@@ -81,6 +83,8 @@ class Hosts:
                 _readable(body),
             )
         )
+        async with self.asked:
+            self.asked.notify_all()
         if answers := self.replies.get(f"{request.method.lower()} {host}{request.path}"):
             return await self.prepared(answers[0] if len(answers) == 1 else answers.pop(0))
         routes = self.routes.get(host, {})
@@ -100,6 +104,8 @@ class Hosts:
             answer = Reply(answer)
         if not isinstance(answer, Reply):
             return web.json_response(answer)
+        async with self.asked:
+            await self.asked.wait_for(lambda: len(self.requests) >= answer.after)
         if answer.body is None:
             return web.Response(status=answer.status, headers=answer.headers)
         text = answer.body if isinstance(answer.body, str) else json.dumps(answer.body)

@@ -6,7 +6,7 @@ from typing import Final
 
 from tests.spec.cases.calls import GET_PET, ONE_PET, PET
 from tests.spec.cases.case import Asked, Case, Sleeps, Text, event, fault
-from tests.spec.hosts import NEVER
+from tests.spec.hosts import NEVER, Reply
 
 PET_PLACE: Final = "petstore.swagger.io/v2/pet/1"
 UNAVAILABLE: Final = fault(
@@ -194,7 +194,10 @@ FLOW: Final[dict[str, dict[str, Case]]] = {
         ),
         "a branch that fails has lost": Case(
             input=PATIENT,
-            replies={f"put {ALERT}/nurses": [500], f"put {ALERT}/doctor": [{"who": "doctor"}]},
+            replies={
+                f"put {ALERT}/nurses": [500],
+                f"put {ALERT}/doctor": [Reply(body={"who": "doctor"}, after=2)],
+            },
             output={"who": "doctor"},
             asked=ALERTED,
             in_any_order=True,
