@@ -56,7 +56,7 @@ def test_nothing_else_reads_the_environment() -> None:
 
 
 # Files that hand the environment on to a child process, or take a part of it away.
-PASSING_ON = {"connectors/child.py"}
+PASSING_ON = {"connectors/child.py", "runtime/evaluation_child.py"}
 
 
 def test_without_variables_the_defaults_hold() -> None:
