@@ -105,6 +105,46 @@ def test_an_argument_that_is_not_available_is_a_clear_fault() -> None:
     assert "$output is not available here" in fault.detail
 
 
+AVAILABLE = {
+    "input: {from: '%s'}\ndo: [{a: {set: {x: 1}}}]": "workflow runtime",
+    "do: [{a: {if: '%s', set: {x: 1}}}]": "context task workflow runtime",
+    "do: [{a: {input: {from: '%s'}, set: {x: 1}}}]": "context task workflow runtime",
+    "do: [{a: {set: '${ %s }'}}]": "context input task workflow runtime authorization",
+    "do: [{a: {set: {x: 1}, output: {as: '%s'}}}]": "context input task workflow runtime authorization",
+    "do: [{a: {set: {x: 1}, export: {as: '%s'}}}]": "context input output task workflow runtime authorization",
+    "output: {as: '%s'}\ndo: [{a: {set: {x: 1}}}]": "context workflow runtime",
+}
+
+
+@pytest.mark.parametrize(("body", "names"), AVAILABLE.items())
+def test_each_expression_sees_the_arguments_that_the_standards_table_gives_it(body: str, names: str) -> None:
+    """Those, and no others."""
+    every = ("context", "input", "output", "task", "workflow", "runtime", "authorization")
+    ends = {name: play(body % f"[${name}]").run for name in every}
+    seen = [name for name, run in ends.items() if run and run.finish and run.finish.status == "completed"]
+
+    assert sorted(names.split()) == sorted(seen)
+
+
+def test_task_is_described_before_and_after_its_transformations() -> None:
+    """`$task.input` and `$task.output` are the raw ones, wherever they are asked for."""
+    done = play(
+        """
+        do:
+          - a:
+              input: {from: .n}
+              set: {out: '${ . }'}
+              output: {as: '{shaped: $task.output, of: $task.input}'}
+              export: {as: '{raw: $task.output, shaped: $output}'}
+        output: {as: '{output: ., context: $context}'}
+    """,
+        {"n": 1},
+    )
+
+    assert done.output["output"] == {"shaped": {"out": 1}, "of": {"n": 1}}
+    assert done.output["context"] == {"raw": {"out": 1}, "shaped": done.output["output"]}
+
+
 def test_strict_mode_evaluates_whole_strings_only() -> None:
     """Our reading 2: text around `${ }` is text in the strict mode."""
     done = play("do: [{a: {set: {whole: '${ .n }', part: 'n is ${ .n }', bare: .n}}}]", {"n": 1})

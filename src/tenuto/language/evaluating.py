@@ -129,26 +129,23 @@ class Evaluating(Working):
         return found
 
     def _argument(self, frame: TaskFrame, name: str) -> Json:
+        known = _arguments(frame)
+        if name not in known:
+            names = ", ".join(f"${each}" for each in (*known, *sorted(frame.scope)))
+            raise expression_fault(f"${name} is not available here. Known here: {names}")
         match name:
             case "context":
                 return self.context(frame)
-            case "input" if frame.phase >= BODY:
+            case "input":
                 return frame.input
-            case "output" if frame.phase >= LEAVE:
-                return frame.output
-            case "task" if frame.id != ROOT:
+            case "task":
                 return self._describe_task(frame)
             case "workflow":
                 return self._describe_workflow()
-            case "runtime":
-                return {"name": "Tenuto", "version": self.state.runtime, "metadata": {}}
             case "authorization":
                 # The credential itself is never kept, so its parameter cannot be shown.
                 return {"scheme": frame.scheme, "parameter": "***"} if frame.scheme else None
-        raise expression_fault(
-            f"${name} is not available here. Known here: "
-            + ", ".join(f"${known}" for known in ("context", "workflow", "runtime", *sorted(frame.scope)))
-        )
+        return {"name": "Tenuto", "version": self.state.runtime, "metadata": {}}
 
     def _describe_task(self, frame: TaskFrame) -> dict[str, Json]:
         frame = self._meant(frame)
@@ -290,6 +287,15 @@ class Evaluating(Working):
             return duration_seconds(filled)
         except ValueError as error:
             raise configuration_fault(f"{key}: {error}") from None
+
+
+def _arguments(frame: TaskFrame) -> tuple[str, ...]:
+    """Return the arguments that the standard's table gives an expression; `$output` comes with `export`."""
+    if frame.id == ROOT:
+        return ("context", "workflow", "runtime") if frame.phase >= LEAVE else ("workflow", "runtime")
+    if frame.phase < BODY:
+        return ("context", "task", "workflow", "runtime")
+    return ("context", "input", "task", "workflow", "runtime", "authorization")
 
 
 def uri_of(value: Json, written: Json, data: Json) -> Json:
