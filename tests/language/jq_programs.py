@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Any
 
 import jq
@@ -225,6 +226,8 @@ PROGRAMS = st.recursive(_LEAVES, _larger, max_leaves=6)
 
 # ── outcomes ─────────────────────────────────────────────────────────────────────────────
 
+compiled = lru_cache(maxsize=512)(jq.compile)
+
 Outcome = tuple[str, str]
 """`value` with its JSON, `none`, or `error` with its message."""
 
@@ -236,7 +239,7 @@ def real(text: str, value: Any, context: Any) -> Outcome:
         ' catch (if type == "string" then . else tojson + " (not a string)" end)'
     )
     try:
-        answer = jq.compile(program).input_text(json.dumps({"i": value, "c": context})).first()
+        answer = compiled(program).input_text(json.dumps({"i": value, "c": context})).first()
     except ValueError as refused:
         return "refused", str(refused)
     return _outcome(answer)
@@ -245,7 +248,7 @@ def real(text: str, value: Any, context: Any) -> Outcome:
 def second_lane(expression: Expression, value: Any, context: Any) -> Outcome:
     """What the program that we write for the second lane gives."""
     document = msgspec.json.encode(expression.envelope(value, {"context": context}, NOW)).decode()
-    return _outcome(jq.compile(expression.program).input_text(document).first())
+    return _outcome(compiled(expression.program).input_text(document).first())
 
 
 def first_lane(expression: Expression, value: Any, context: Any) -> Outcome:

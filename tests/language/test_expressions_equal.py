@@ -32,7 +32,7 @@ def compare(text: str, value: Any, context: Any) -> None:
 
 
 @pytest.mark.slow
-@settings(SLOW, max_examples=700)
+@settings(SLOW, max_examples=1500)
 @given(PROGRAMS, VALUES, VALUES)
 def test_generated_programs_are_evaluated_as_jq_does(text: str, value: Any, context: Any) -> None:
     """The law of both lanes, over the grammar that we admit."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -244,6 +245,27 @@ async def test_a_child_that_dies_while_idle_is_replaced() -> None:
 
         assert await evaluator.evaluate("2", None, {}, 0) == 2
         assert [pid] != processes(evaluator)
+
+
+async def test_a_machine_that_kills_every_idle_child_changes_nothing() -> None:
+    """However many dead children wait in the pool, an expression is asked of a living one."""
+    async with evaluating(size=3, time_limit_seconds=5) as evaluator:
+        work = [evaluator.evaluate("reduce range(50000) as $x (0; . + 1)", None, {}, 0) for _ in range(3)]
+        await asyncio.gather(*work)
+        pids = processes(evaluator)
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+
+        assert 3 == len(pids)
+        assert [2] * 3 == [await evaluator.evaluate("2", None, {}, 0) for _ in range(3)]
+
+
+async def test_children_that_cannot_start_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Python that ends at once, or is not there, gives a failure, not a hang."""
+    for interpreter in ("/bin/false", "/nowhere/python"):
+        monkeypatch.setattr(sys, "executable", interpreter)
+        async with evaluating() as evaluator:
+            assert "ended twice" in (await failure(evaluator, "1")).message
 
 
 async def test_a_child_that_dies_while_it_works_is_replaced_and_asked_again() -> None:

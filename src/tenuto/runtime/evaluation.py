@@ -176,7 +176,7 @@ class Evaluator:
                 kind, content = await self._ask(program, document)
             except _Died:
                 try:
-                    kind, content = await self._ask(program, document)
+                    kind, content = await self._ask(program, document, fresh=True)
                 except _Died as error:
                     raise ExpressionFailed("the process that evaluates expressions ended twice") from error
         return self._result(kind, content)
@@ -184,8 +184,13 @@ class Evaluator:
     async def warm(self) -> None:
         """Start the first child, so that the first expression need not wait for it."""
         async with self._free:
-            if not self._idle and not self._closed:
-                self._idle.append(await self._start())
+            if self._idle or self._closed:
+                return
+            child = await self._start()
+            if self._closed:
+                await child.stop()
+            else:
+                self._idle.append(child)
 
     async def close(self) -> None:
         """End all children; evaluations under way fail."""
@@ -196,16 +201,21 @@ class Evaluator:
             await child.stop()
 
     async def _start(self) -> _Child:
-        """Start a child."""
-        child = await _Child.start(self.time_limit_seconds, self.memory_limit_bytes, self.result_limit_bytes)
+        """Start a child; one that cannot be started counts as dead."""
+        try:
+            child = await _Child.start(
+                self.time_limit_seconds, self.memory_limit_bytes, self.result_limit_bytes
+            )
+        except OSError as error:  # TimeoutError included
+            raise _Died from error
         self._children.add(child)
         return child
 
-    async def _ask(self, program: bytes, document: bytes) -> tuple[bytes, bytes]:
-        """Have one child answer; raise for a limit that ended it, `_Died` if it ended otherwise."""
+    async def _ask(self, program: bytes, document: bytes, *, fresh: bool = False) -> tuple[bytes, bytes]:
+        """Have a child answer, a `fresh` one if asked; raise for a limit that ended it, else `_Died`."""
         if self._closed:
             raise ExpressionFailed("expressions are no longer evaluated: the runtime is closing")
-        child = self._idle.pop() if self._idle else await self._start()
+        child = self._idle.pop() if self._idle and not fresh else await self._start()
         finished = False
         try:
             answer = await child.ask(program, document, self.time_limit_seconds + PATIENCE_SECONDS)
