@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from tenuto.engine.model import Command, Finish, Json, Perform, Wake
+from tenuto.engine.model import Command, Finish, Json, Perform, Restarted, Wake
 from tenuto.engine.rules import passed_limit
 from tenuto.errors import (
     Fault,
@@ -35,7 +35,9 @@ from tenuto.language.state import (
     ROOT,
     ListFrame,
     State,
+    SubscribeData,
     TaskFrame,
+    TryData,
     Undoable,
     UndoData,
 )
@@ -190,7 +192,7 @@ class Fold(Evaluating):
         restart = self.state.restart
         if restart is not None and restart[0] == path:
             value = restart[2] if restart[1] else value
-            self.state.restart = None
+            self._begin_anew()
         self.frames[id] = TaskFrame(
             id=id,
             parent=walk.id,
@@ -400,16 +402,49 @@ class Fold(Evaluating):
         self.state.suspended = held
         return self.state, self.commands
 
-    def take_over(self, run: str) -> None:
-        """Go on as a run of its own: keys bear its name, and every timeout begins again now."""
-        former, self.state.run = self.state.run, run
+    def take_over(self, turn: Restarted) -> None:
+        """Go on as a run of its own, whose name the keys bear, with the task at which it begins anew.
+
+        The next event will start that task, if it was not started already and only has to be told.
+        """
+        former, self.state.run = self.state.run, turn.run
+        self.state.restart = (turn.task, turn.replace, turn.input)
         for frame in self.frames.values():
-            if isinstance(frame, TaskFrame):
-                mine = self.own(frame)
-                mine.key = run + mine.key[len(former) :]
-                if mine.timer:
-                    self.drop(mine.timer)
-                    mine.timer = self.wake(mine, self.now + mine.timeout)
+            if not isinstance(frame, TaskFrame):
+                continue
+            mine = self.own(frame)
+            mine.key = turn.run + mine.key[len(former) :]
+            if mine.path == turn.task and not mine.announced:
+                self._begin_anew()
+                if turn.replace:
+                    self._enter_anew(mine, turn.input)
+
+    def _begin_anew(self) -> None:
+        """The task has its turn: time that runs since before the take-over begins again now."""
+        self.state.restart = None
+        for frame in self.frames.values():
+            if not isinstance(frame, TaskFrame):
+                continue
+            mine = self.own(frame)
+            if mine.timer:
+                self.drop(mine.timer)
+                mine.timer = self.wake(mine, self.now + mine.timeout)
+            if isinstance(mine.data, TryData):
+                mine.data.since = self.now
+                if mine.data.timer and mine.data.stage == "body":
+                    self.drop(mine.data.timer)
+                    mine.data.timer = self.wake(mine, self.now + mine.data.allowed)
+            elif isinstance(mine.data, SubscribeData) and mine.data.deadline is not None:
+                mine.data.deadline += self.now - mine.started
+
+    def _enter_anew(self, frame: TaskFrame, value: Json) -> None:
+        """Let a task that is being entered ask again whatever it asked of its former input."""
+        frame.raw = value
+        self.forget_answers(frame)
+        if frame.asking:
+            self.drop(frame.asking)
+            frame.asking = 0
+            self.schedule(frame)
 
     # ── faults and cancellation ───────────────────────────────────────────────────────
 

@@ -93,8 +93,7 @@ class Interpreter:
             case CancelRequested():
                 fold.cancel()
             case Restarted():
-                fold.state.restart = (event.task, event.replace, event.input)
-                fold.take_over(event.run)
+                fold.take_over(event)
         return fold.run()
 
     def encode(self, state: State) -> bytes:

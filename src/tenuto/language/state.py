@@ -47,7 +47,8 @@ class ForkData(msgspec.Struct, tag="fork"):
 class TryData(msgspec.Struct, tag="try"):
     """A try: which part runs, how often it was retried, since when, the caught fault.
 
-    `stage` is `start`, `body`, `caught`, `delay` or `handler`.
+    `stage` is `start`, `body`, `caught`, `delay` or `handler`; `allowed` how many seconds an
+    attempt may take, if that is limited.
     """
 
     since: float
@@ -55,6 +56,7 @@ class TryData(msgspec.Struct, tag="try"):
     retries: int = 0
     fault: Fault | None = None
     timer: int = 0
+    allowed: float = 0.0
 
 
 class ListenData(msgspec.Struct, tag="listen"):

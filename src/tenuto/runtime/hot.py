@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from tenuto.engine.advance import Program, Run
-from tenuto.engine.model import Command, Entry, Event, Open, Perform, Restarted, Wake
+from tenuto.engine.model import Command, Entry, Event, Open, Perform, Restarted, Resumed, Suspended, Wake
 from tenuto.engine.ports import DocumentRow, RunChange, RunRow
 from tenuto.errors import Conflict, NotFound
 from tenuto.runtime.snapshots import SnapshotPolicy
@@ -126,8 +126,14 @@ def find_start(entries: Sequence[Entry], task: str) -> tuple[str, int]:
 
 
 def retold(entries: Sequence[Entry], turn: Restarted) -> list[Event]:
-    """Return what a run is told that takes over these entries; the last starts its task, now."""
+    """Return what a run is told that takes over these entries; the last starts its task, now.
+
+    A pause among them that was not over is over now.
+    """
     *before, last = (entry.event for entry in entries)
+    pauses = [event for event in before if isinstance(event, Suspended | Resumed)]
+    if pauses and isinstance(pauses[-1], Suspended):
+        before.append(Resumed(turn.time))
     return [*before, turn, msgspec.structs.replace(last, time=turn.time)]
 
 

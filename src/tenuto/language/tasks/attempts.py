@@ -56,6 +56,7 @@ class Try(Kind):
         limit = ((policy or {}).get("limit") or {}).get("attempt") or {}
         if "duration" in limit:
             seconds = fold.seconds(frame, task, "limit.attempt.duration", limit["duration"], frame.input)
+            data.allowed = seconds
             data.timer = fold.wake(frame, fold.now + seconds)
         data.stage = "body"
         fold.forget_answers(frame)
