@@ -212,6 +212,22 @@ CASES: dict[str, tuple[str, list[tuple[str, str, int]]]] = {
         "evaluate: {language: javascript}\ndo: []",
         [("error", "unsupported-language", 1)],
     ),
+    "another schema language": (
+        "input: {schema: {format: 'avro:1.9', document: {type: record}}}\ndo: []",
+        [("error", "unsupported-language", 1)],
+    ),
+    "a version of the schema language": (
+        "input: {schema: {format: 'json:2020-12', document: {type: object}}}\ndo: []",
+        [],
+    ),
+    "query parameters and headers that are no texts": (
+        "do:\n- a: {call: http, with: {method: get, endpoint: 'https://x', query: {n: 1, l: [a]}, headers: {x: 5}}}",
+        [],
+    ),
+    "the input of a workflow is any value": (
+        "do:\n- a: {run: {workflow: {namespace: n, name: w, version: '1.0.0', input: '${ .x }'}}}",
+        [],
+    ),
     "an interval of nothing": ("schedule: {every: {seconds: 0}}\ndo: []", [("error", "zero-duration", 1)]),
     "a wait of nothing": ("do:\n- a: {wait: PT0S}", [("warning", "zero-duration", 2)]),
     "a delay of nothing": ("do:\n- a: {try: [], catch: {retry: {delay: PT0S}}}", []),
@@ -220,10 +236,6 @@ CASES: dict[str, tuple[str, list[tuple[str, str, int]]]] = {
     "a schema that is none": (
         "input:\n  schema:\n    document:\n      properties:\n        x: {type: sting}\ndo: []",
         [("error", "bad-schema", 5)],
-    ),
-    "a schema of another format": (
-        "input:\n  schema:\n    format: avro\n    document: {type: record}\ndo: []",
-        [],
     ),
     "an attribute that is nearly a known one": (
         "do:\n- a: {emit: {event: {with: {type: x, subjet: y}}}}",

@@ -5,7 +5,8 @@ Where they differ on purpose (each is explained in docs/reference/documents.md):
 - stricter: a misspelt property, two authentication schemes, or an event without attributes
   where the schema admits anything; loop variables that no expression could name;
 - more lenient: expressions over several lines; `filter`, `while` and `until` of AsyncAPI
-  subscriptions without `${ }`; arguments of scripts as a mapping.
+  subscriptions without `${ }`; arguments of scripts as a mapping; query parameters and headers that are
+  no texts, and the input of a workflow that is no object, as the standard's text has them.
 
 What goes beyond any schema (names, expressions, lengths of time) is not compared.
 """
@@ -111,6 +112,14 @@ def is_lenient(data: Any, found: list[Problem]) -> bool:
         if isinstance(value, dict):
             script = value.get("script")
             if isinstance(script, dict) and isinstance(script.get("arguments"), dict):
+                return True
+            called = value.get("with") if value.get("call") == "http" else None
+            given = called if isinstance(called, dict) else {}
+            maps = [given[name] for name in ("query", "headers") if isinstance(given.get(name), dict)]
+            if any(not isinstance(part, str) for one in maps for part in one.values()):
+                return True
+            workflow = value.get("workflow")
+            if isinstance(workflow, dict) and not isinstance(workflow.get("input", {}), dict):
                 return True
     return False
 

@@ -95,7 +95,7 @@ TYPOS: tuple[tuple[str, str, str, str, str], ...] = (
     ("      wait: PT1S", "      wait: P1Y", "P1Y", "calendar-duration", "Give it in weeks or days"),
     ("      wait: ${ .pause }", "      wait: ${ .pause", "${ .pause", "bad-duration", "not closed with `}`"),
     ("  cron: 0 6 * * 1-5", "  cron: 0 24 * * 1-5", "0 24", "bad-cron", "at six on working days"),
-    ("        query: ${ .query }", "        query: {limit: 10}", "10}", "wrong-type", 'Quote it: "10".'),
+    ("        operationId: find", "        operationId: 10", "10", "wrong-type", 'Quote it: "10".'),
     ("        server: https://example.com", "        server: https://exa mple.com", "https://exa", "bad-uri", "no spaces"),
     ("      export:\n        schema: {document: {}}", "      export:\n        schema: {document: {type: strin}}", "strin}",
      "bad-schema", "has to be a JSON Schema"),

@@ -25,10 +25,10 @@ from tenuto.language.grammar.shapes import (
 from tenuto.language.grammar.walk import Shape
 
 _TEXTS: Final = Map(TEXT)
-_TEXTS_OR_FORMULA: Final = Kind(
-    expected="a mapping of texts, or one whole expression",
-    text=Text(Form("a mapping of texts, or one whole expression", re.compile(r"(?!)"), "wrong-type")),
-    mapping=_TEXTS,
+_MAP_OR_FORMULA: Final = Kind(
+    expected="a mapping, or one whole expression",
+    text=Text(Form("a mapping, or one whole expression", re.compile(r"(?!)"), "wrong-type")),
+    mapping=Map(),
 )
 _ARGUMENTS_OR_TEXT: Final = Kind(expected="a mapping, or one whole expression", text=TEXT, mapping=Map())
 _HTTP_OUTPUT: Final = Enumeration(("raw", "content", "response"))
@@ -140,9 +140,9 @@ CALLS: Final[dict[str, Fields]] = {
         {
             "method": TEXT,
             "endpoint": ENDPOINT,
-            "headers": _TEXTS_OR_FORMULA,
+            "headers": _MAP_OR_FORMULA,
             "body": FREE,
-            "query": _TEXTS_OR_FORMULA,
+            "query": _MAP_OR_FORMULA,
             "output": _HTTP_OUTPUT,
             "redirect": Flag(),
         },

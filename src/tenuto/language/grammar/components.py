@@ -35,7 +35,7 @@ from tenuto.language.grammar.shapes import (
     Whole,
     Word,
 )
-from tenuto.language.grammar.walk import At, Shape, Walk
+from tenuto.language.grammar.walk import At, Shape, Walk, shown
 
 ENDPOINT: Final = Kind(
     expected="a URI, one whole expression, or a mapping with `uri`",
@@ -67,15 +67,19 @@ SCHEMA: Final = Fields(
 
 
 class SchemaShape(msgspec.Struct, frozen=True):
-    """A schema; its document is compiled after the walk, if its format is JSON."""
+    """A schema, in the one format that there is; its document is compiled after the walk."""
 
     def check(self, value: Json, at: At, walk: Walk) -> None:
         """Check the properties and note the document."""
         SCHEMA.check(value, at, walk)
-        if isinstance(value, dict) and "document" in value:
-            schema_format = value.get("format", "json")
-            if isinstance(schema_format, str) and schema_format.split(":")[0] == "json":
-                walk.note((*at, "document"), "schema", value["document"], "schema")
+        written = value.get("format", "json") if isinstance(value, dict) else None
+        if not isinstance(written, str):
+            return
+        if written.split(":")[0] != "json":
+            message = f"Schemas are written in JSON Schema (`json`) here, not in {shown(written)}."
+            walk.error("unsupported-language", (*at, "format"), message, "Write `format: json`.")
+        elif "document" in value:
+            walk.note((*at, "document"), "schema", value["document"], "schema")
 
 
 def _data_flow(title: str, verb: str) -> Fields:

@@ -29,6 +29,7 @@ from tenuto.language.grammar.components import (
 from tenuto.language.grammar.forms import (
     DIRECTIVE,
     FORMULA,
+    FREE,
     LITERAL,
     NAME,
     READ,
@@ -130,7 +131,7 @@ _RUNS: Final[dict[str, Shape]] = {
     "workflow": Fields(
         title="a workflow to run",
         anchor="run-workflow",
-        shapes={"namespace": TEXT, "name": TEXT, "version": TEXT, "input": Map()},
+        shapes={"namespace": TEXT, "name": TEXT, "version": TEXT, "input": FREE},
         required=("namespace", "name", "version"),
     ),
 }
