@@ -19,6 +19,8 @@ _RANKS: Final[dict[type, int]] = {
     type(None): 0, bool: 1, int: 3, float: 3, Computed: 3, Spelled: 3, str: 4, list: 5, dict: 6,
 }  # fmt: skip
 _SHOWN: Final = 29
+VALUE_SIZE: Final = 8
+"""How many characters each value counts for in `expression-result`, besides its text."""
 
 
 class Raised(Exception):
@@ -287,7 +289,7 @@ def leave(value: Json, special: bool) -> Json:
 def _leave(value: Json, special: bool, left: list[int], depth: int) -> Json:
     """Walk the value; `left` holds how many characters it may still have."""
     sort = type(value)
-    left[0] -= 2
+    left[0] -= VALUE_SIZE
     if sort is str:
         left[0] -= len(value)
     elif sort is list or sort is dict:
