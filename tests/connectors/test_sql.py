@@ -386,6 +386,28 @@ async def test_a_locked_sqlite_file_is_transient(
     assert (503, True) == (fault.status, fault.transient)
 
 
+async def test_sessions_that_wait_hold_nothing_else_up(
+    invoke: Invoke, make_call: Callable[..., Call], tmp_path: Path
+) -> None:
+    """However many wait for a lock: other connectors find threads for their work."""
+    call = make_call(folders=(tmp_path,))
+    (tmp_path / "file").write_text("there")
+    holder = sqlite3.connect(tmp_path / "busy.db", isolation_level=None)
+    holder.execute("CREATE TABLE t (a)")
+    holder.execute("BEGIN IMMEDIATE")
+    insert = {"database": "sqlite:///busy.db", "statement": "INSERT INTO t VALUES (1)"}
+    waiting = [asyncio.ensure_future(invoke("sql.execute", call=call, **insert)) for _ in range(40)]
+
+    async with asyncio.timeout(4):
+        read = [await invoke("files.read", call=call, path="file") for _ in range(20)]
+    holder.execute("ROLLBACK")
+    done = await asyncio.gather(*waiting)
+    holder.close()
+
+    assert ["there"] * 20 == read
+    assert [1] * 40 == [each["affected"] for each in done]
+
+
 @pytest.mark.parametrize(
     "url", ["oracle://h/x", "postgresql://host", "sqlite://", "db", "mariadb://h/x?ssl=1"]
 )

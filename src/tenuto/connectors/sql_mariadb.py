@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -14,9 +13,9 @@ from tenuto.connectors.sockets import answers_of, open_socket
 from tenuto.connectors.sql_session import (
     Address,
     Outcome,
+    OwnThread,
     distinct,
     from_json,
-    in_thread,
     limited,
     named,
     to_json,
@@ -59,9 +58,10 @@ class MariadbSession:
 
     dialect: Dialect = "mariadb"
 
-    def __init__(self, connection: pymysql.Connection[Any], wire: socket.socket) -> None:
+    def __init__(self, connection: pymysql.Connection[Any], wire: socket.socket, thread: OwnThread) -> None:
         self._connection = connection
         self._wire = wire
+        self._thread = thread
 
     async def begin(self, *, read_only: bool) -> None:
         """Begin a transaction."""
@@ -91,7 +91,7 @@ class MariadbSession:
 
     async def do(self, work: Callable[[], _Answer]) -> _Answer:
         """Do blocking work with the connection; cancellation cuts the line."""
-        return await in_thread(work, self.cut)
+        return await self._thread.do(work, self.cut)
 
     def cut(self) -> None:
         """Cut the line, so that a thread that waits for an answer goes on."""
@@ -132,7 +132,8 @@ async def open_mariadb(call: Call, address: Address, tls: bool) -> AsyncIterator
         ssl_disabled=not tls,
         defer_connect=True,
     )
-    session = MariadbSession(connection, watched)
+    thread = OwnThread()
+    session = MariadbSession(connection, watched, thread)
     try:
         with answers_of(address.name):
             try:
@@ -142,7 +143,10 @@ async def open_mariadb(call: Call, address: Address, tls: bool) -> AsyncIterator
                 raise (beneath if isinstance(beneath, OSError) else error) from None
         yield session
     finally:
-        if connection.open:
-            await asyncio.to_thread(connection.close)
-        wire.close()
-        watched.close()
+        try:
+            if connection.open:
+                await thread.do(connection.close, session.cut)
+        finally:
+            thread.close()
+            wire.close()
+            watched.close()

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -158,16 +159,29 @@ def from_json(value: Any) -> Any:
     return value
 
 
-async def in_thread(work: Callable[[], _Answer], interrupt: Callable[[], None]) -> _Answer:
-    """Do blocking work in a thread; when cancelled, interrupt it and wait until it is over."""
-    future = asyncio.get_running_loop().run_in_executor(None, work)
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        interrupt()
-        await asyncio.wait([future])
-        future.exception()
-        raise
+class OwnThread:
+    """The thread of one session, so that many that wait for a lock hold nothing else up.
+
+    The threads that asyncio shares among all are few, and names are looked up there, too.
+    """
+
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(1, "tenuto-sql")
+
+    async def do(self, work: Callable[[], _Answer], interrupt: Callable[[], None] = lambda: None) -> _Answer:
+        """Do blocking work; when cancelled, interrupt it and wait until it is over."""
+        future = asyncio.get_running_loop().run_in_executor(self._executor, work)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            interrupt()
+            await asyncio.wait([future])
+            future.exception()
+            raise
+
+    def close(self) -> None:
+        """Let the thread end with its last work."""
+        self._executor.shutdown(wait=False)
 
 
 class SqliteSession:
@@ -175,8 +189,9 @@ class SqliteSession:
 
     dialect: Dialect = "sqlite"
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, thread: OwnThread) -> None:
         self._connection = connection
+        self._thread = thread
 
     async def begin(self, *, read_only: bool) -> None:
         """Begin; a writer waits here for other writers, so that it cannot fail for them later."""
@@ -205,7 +220,7 @@ class SqliteSession:
         await self._do(self._connection.rollback)
 
     async def _do(self, work: Callable[[], _Answer]) -> _Answer:
-        return await in_thread(work, self._connection.interrupt)
+        return await self._thread.do(work, self._connection.interrupt)
 
 
 @asynccontextmanager
@@ -218,9 +233,10 @@ async def open_sqlite(call: Call, address: Address) -> AsyncIterator[SqliteSessi
     def connect() -> sqlite3.Connection:
         return sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
 
-    connection = await asyncio.to_thread(connect)
-    try:
-        await asyncio.to_thread(connection.execute, "PRAGMA foreign_keys = ON")
-        yield SqliteSession(connection)
-    finally:
-        connection.close()
+    with closing(OwnThread()) as thread:
+        connection = await thread.do(connect)
+        try:
+            await thread.do(lambda: connection.execute("PRAGMA foreign_keys = ON"))
+            yield SqliteSession(connection, thread)
+        finally:
+            await thread.do(connection.close)
