@@ -303,6 +303,27 @@ def test_a_subscription_polls_filters_and_ends() -> None:
     assert done.waits == [1.0]
 
 
+def test_until_sees_what_was_exported_of_its_message() -> None:
+    """As the standard's example counts `$context.messages`: it is asked after the message was handled."""
+    done = play(
+        """
+        do:
+          - t:
+              call: asyncapi
+              with:
+                document: {endpoint: 'https://x.test/a.json'}
+                operation: o
+                subscription:
+                  consume: {until: '${ ($context.messages | length) == 2 }'}
+                  foreach: {export: {as: '{messages: (($context.messages // []) + [.])}'}}
+    """,
+        None,
+        lambda c: [{"payload": 1}, {"payload": 2}, {"payload": 3}],
+    )
+
+    assert done.output == [{"payload": 1}, {"payload": 2}]
+
+
 def test_a_subscription_ends_with_its_time() -> None:
     """`consume.for` bounds the wait."""
     done = play(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tenuto.engine.model import Arrived
 from tests.language.playing import arrived, begin, play
 
 
@@ -190,6 +191,26 @@ def test_foreach_handles_each_event_in_turn() -> None:
     second = {"done": {"got": 2, "at": 1, "of": 7}}
     assert run.output == {"all": [first, second], "context": {"last": second}}
     assert run.waits == [1.0, 1.0]
+
+
+def test_until_is_looked_at_after_the_event_was_handled() -> None:
+    """So that it sees the context that `foreach` exported; later events wait for the next `listen`."""
+    run = begin("""
+        do:
+          - l:
+              listen: {to: {any: [], until: '$context.sum > 2'}}
+              foreach: {do: [{w: {wait: PT1S}}, {s: {set: '${ $item }'}}], export: {as: '{sum: (($context.sum // 0) + $item)}'}}
+          - m: {listen: {to: {any: []}}, output: {as: '{later: .}'}}
+    """)
+    for event in (A, B, X):
+        run.tell(
+            Arrived(run.now, {"specversion": "1.0", "id": str(event["data"]), "source": "/test", **event})
+        )
+    run.go_on()
+
+    assert run.output == {"later": [9]}
+    assert run.run is not None
+    assert run.run.state.context == {"sum": 3}
 
 
 def test_foreach_without_output_keeps_the_events() -> None:

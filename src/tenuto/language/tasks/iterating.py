@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tenuto.engine.model import Json
 from tenuto.language.fold import Fold
 from tenuto.language.program import Task
@@ -15,16 +17,23 @@ def handle_items(
     data: ListenData | SubscribeData,
     foreach: dict[str, Json] | None,
     node: str,
+    enough: Callable[[], bool] | None = None,
 ) -> bool:
     """Handle consumed items as far as possible; say whether the task is done.
 
-    An item's tasks end before the next item's begin: meanwhile the stage is `item`, and `shape`
-    when their output waits to be shaped.
+    An item's tasks end before the next item's begin: meanwhile the stage is `item`, `shape` when
+    their output waits to be shaped, and `judge` when it waits to be asked whether that was `enough`.
     """
-    while data.handled < len(data.values):
-        item, index = data.values[data.handled], data.handled
+    while True:
         if data.stage == "item":
             return False
+        if data.stage == "judge":
+            data.closed = data.closed or (enough is not None and enough())
+            data.stage = "consume"
+            fold.forget_answers(frame)
+        if data.handled >= len(data.values):
+            return data.closed
+        item, index = data.values[data.handled], data.handled
         if foreach is None:
             result = item
         elif data.stage == "consume" and foreach.get("do"):
@@ -39,9 +48,8 @@ def handle_items(
         data.outputs = [*data.outputs, result]
         data.handled += 1
         data.item = None
-        data.stage = "consume"
+        data.stage = "judge"
         fold.forget_answers(frame)
-    return data.closed
 
 
 def take_item(fold: Fold, frame: TaskFrame, output: Json, exited: bool) -> None:

@@ -35,12 +35,18 @@ class Listen(Kind):
             fold.note(frame, "correlation-started")
         assert isinstance(data, ListenData)
         foreach, node = task.definition.get("foreach"), task.node + "/foreach/do"
-        done = handle_items(fold, frame, task, data, foreach, node)
+        strategy = task.definition["listen"]["to"]
+        until = strategy.get("until") if "any" in strategy else None
+
+        def enough() -> bool:
+            return isinstance(until, str) and fold.test(frame, task, "listen.until", until, data.values)
+
+        done = handle_items(fold, frame, task, data, foreach, node, enough)
         while data.stage == "consume" and data.inbox and not data.closed:
             _look_at(fold, frame, task, data, data.inbox[0])
             data.inbox = data.inbox[1:]
             fold.forget_answers(frame)
-            done = handle_items(fold, frame, task, data, foreach, node)
+            done = handle_items(fold, frame, task, data, foreach, node, enough)
         if data.closed and data.inbox:
             # What came after the last event that was wanted is for a later `listen`.
             fold.state.inbox = [*data.inbox, *fold.state.inbox]
@@ -105,17 +111,10 @@ def _look_at(fold: Fold, frame: TaskFrame, task: Task, data: ListenData, event: 
     if matched is None:
         return
     value = _read(event, task.definition["listen"].get("read", "data"))
-    values = [*data.values, value]
-    if until is None:
-        closed = _satisfied(strategy, [*data.matched, matched])
-    elif isinstance(until, str):
-        closed = fold.test(frame, task, "listen.until", until, values)
-    else:
-        closed = False
     data.matched = [*data.matched, matched]
     data.expect = expect
-    data.values = values
-    data.closed = closed
+    data.values = [*data.values, value]
+    data.closed = until is None and _satisfied(strategy, data.matched)
 
 
 def _satisfied(strategy: dict[str, Json], matched: list[int]) -> bool:

@@ -29,12 +29,16 @@ class Subscribe(Kind):
             data.deadline = fold.now + fold.seconds(frame, task, "consume.for", consume["for"], frame.input)
             fold.forget_answers(frame)
         foreach, node = subscription.get("foreach"), task.node + "/with/subscription/foreach/do"
-        done = handle_items(fold, frame, task, data, foreach, node)
+
+        def enough() -> bool:
+            return _is_enough(fold, frame, task, data)
+
+        done = handle_items(fold, frame, task, data, foreach, node, enough)
         while data.stage == "consume" and data.inbox and not data.closed:
             self._look_at(fold, frame, task, data, data.inbox[0])
             data.inbox = data.inbox[1:]
             fold.forget_answers(frame)
-            done = handle_items(fold, frame, task, data, foreach, node)
+            done = handle_items(fold, frame, task, data, foreach, node, enough)
         if data.deadline is not None and fold.now >= data.deadline and data.handled == len(data.values):
             done = True
         if done:
@@ -45,20 +49,10 @@ class Subscribe(Kind):
 
     def _look_at(self, fold: Fold, frame: TaskFrame, task: Task, data: SubscribeData, message: Json) -> None:
         subscription = task.definition["with"]["subscription"]
-        consume = subscription["consume"]
-        if "filter" in subscription and not fold.test(
+        if "filter" not in subscription or fold.test(
             frame, task, "subscription.filter", subscription["filter"], message
         ):
-            return
-        values = [*data.values, message]
-        if "amount" in consume:
-            closed = len(values) >= consume["amount"]
-        elif "while" in consume:
-            closed = not fold.test(frame, task, "consume.while", consume["while"], message)
-        else:
-            closed = fold.test(frame, task, "consume.until", consume["until"], message)
-        data.values = values
-        data.closed = closed
+            data.values = [*data.values, message]
 
     def _poll(self, fold: Fold, frame: TaskFrame, task: Task, data: SubscribeData) -> None:
         definition = {k: v for k, v in task.definition["with"].items() if k != "subscription"}
@@ -87,3 +81,14 @@ class Subscribe(Kind):
     def listed(self, fold: Fold, frame: TaskFrame, ended: ListFrame, output: Json, exited: bool) -> None:
         """A message's tasks are done."""
         take_item(fold, frame, output, exited)
+
+
+def _is_enough(fold: Fold, frame: TaskFrame, task: Task, data: SubscribeData) -> bool:
+    """Whether the newest message, which has been handled, is the last one."""
+    consume = task.definition["with"]["subscription"]["consume"]
+    message = data.values[-1]
+    if "amount" in consume:
+        return len(data.values) >= int(consume["amount"])
+    if "while" in consume:
+        return not fold.test(frame, task, "consume.while", consume["while"], message)
+    return fold.test(frame, task, "consume.until", consume["until"], message)
