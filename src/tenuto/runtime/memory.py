@@ -163,7 +163,7 @@ class Memory:
     # ── and back ──────────────────────────────────────────────────────────────────────
 
     def put_aside(self, needed: Callable[[str], bool]) -> None:
-        """If memory is crowded, let go of a tenth of the runs, the oldest that only wait.
+        """If memory is crowded, let go of the oldest runs that only wait, until a tenth of it is free.
 
         Kept are those that are `needed`, and children that are waited for: what ends a wait for
         them has to be in their journals in the same transaction.
@@ -171,16 +171,17 @@ class Memory:
         if len(self.runs) <= self._crowded_at:
             return
         tenth = max(1, self._limit // 10)
+        surplus = len(self.runs) - self._limit + tenth
         gone: list[Hot] = []
         for run, hot in self.runs.items():
-            if len(gone) >= tenth:
+            if len(gone) >= surplus:
                 break
             if _only_waits(hot) and not needed(run):
                 gone.append(hot)
         for hot in gone:
             del self.runs[hot.row.id]
         # With more at work than the limit, looking at all of them for each new one would take ever longer.
-        self._crowded_at = max(self._limit, len(self.runs) + (0 if len(gone) == tenth else tenth))
+        self._crowded_at = max(self._limit, len(self.runs) + (0 if len(gone) == surplus else tenth))
         snapshots = [
             snapshot_of(hot.row.number, hot.seq, hot.definition.program, hot.run)
             for hot in gone
