@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import ssl
 import uuid
 from collections.abc import AsyncIterator, Awaitable
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -15,6 +17,7 @@ from aiohttp.test_utils import TestServer
 from tenuto.connectors import a2a
 from tenuto.plugin import Call, Faulted
 from tenuto.runtime.network import SystemNetwork
+from tests.servers.authority import Authority
 
 TASK = {"id": "t1", "kind": "task", "status": {"state": "completed"}}
 SAID = {"message": {"parts": [{"kind": "text", "text": "Generate the Q1 sales report."}]}}
@@ -214,6 +217,29 @@ async def test_credentials_for_the_card_do_not_go_elsewhere(agent: Agent) -> Non
     assert fault["status"] == 401
     assert "authorization" not in agent.received[0][0]
     assert (await a2a.call(call, method="tasks/get", agentCard=card, authentication=own))["id"] == "t1"
+
+
+async def test_a_card_does_not_lead_out_of_https(authority: Authority, tmp_path: Path, agent: Agent) -> None:
+    """What was fetched over TLS must not have the call, and its credential, sent in the clear."""
+    certificate, key = authority.issue(tmp_path, "cards.example")
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate, key)
+    application = web.Application()
+    application.router.add_get("/card.json", agent.give_card)
+    own = {"bearer": {"token": "canary"}}
+    server = TestServer(application, scheme="https")
+    await server.start_server(ssl=tls)
+    try:
+        network = SystemNetwork([f"cards.example:443=127.0.0.1:{server.port}"], trust_file=authority.file)
+        call = Call(run="r1", task="/do/0/ask", attempt=1, idempotency_key="k", network=network)
+        card = {"endpoint": {"uri": "https://cards.example/card.json"}}
+        agent.card = {"url": f"{agent.uri}/rpc"}
+        fault = await fault_of(a2a.call(call, method="tasks/get", agentCard=card, authentication=own))
+    finally:
+        await server.close()
+
+    assert "is not https" in fault["detail"]
+    assert [] == agent.received
 
 
 async def test_a_server_with_its_credential(agent: Agent) -> None:

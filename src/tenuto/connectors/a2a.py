@@ -129,8 +129,12 @@ async def _agent(
     if "endpoint" not in card:
         raise configuration_fault("`agentCard` must be an external resource with `endpoint`")
     place, authentication = endpoint_of(card["endpoint"], "agentCard.endpoint")
-    described = parse(await fetch(call, card["endpoint"]))
+    described = await parse(await fetch(call, card["endpoint"]))
     uri = urljoin(place, _uri_in(described, place))
+    if urlsplit(place).scheme == "https" and urlsplit(uri).scheme != "https":
+        raise communication_fault(
+            f"the agent card at {place_of(place)} leads to {place_of(uri)}, which is not https", 502
+        )
     # The credential for the card is meant for the agent only where both are the same server.
     return uri, authentication if urlsplit(uri)[:2] == urlsplit(place)[:2] else None
 

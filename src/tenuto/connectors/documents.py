@@ -234,8 +234,15 @@ _Loader.add_implicit_resolver(
 )
 
 
-def parse(document: Document) -> Any:
-    """Return the value of a JSON or YAML document, or raise a `validation` fault that says where it fails."""
+async def parse(document: Document) -> Any:
+    """Return the value of a JSON or YAML document, or raise a `validation` fault that says where it fails.
+
+    In a thread: YAML of the largest size takes seconds, in which all other runs would stand still.
+    """
+    return await asyncio.to_thread(_parse, document)
+
+
+def _parse(document: Document) -> Any:
     where = place_of(document.uri)
     text = document.text.lstrip()
     if is_json(document.media_type) or text[:1] in ("{", "["):
@@ -246,7 +253,7 @@ def parse(document: Document) -> Any:
                 raise validation_fault(f"{where} is not valid JSON: {error}") from error
     try:
         _refuse_traps(document.text)
-        return yaml.load(document.text, _Loader)  # noqa: S506 - a safe loader, made stricter
+        return yaml.load(document.text, _Loader)  # noqa: S506  # a safe loader, made stricter
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f" in line {mark.line + 1}" if mark else ""
@@ -280,7 +287,7 @@ async def fetch_object(call: Call, endpoint: Any, what: str) -> tuple[dict[str, 
     digest = sha256(document.text.encode("utf-8", "surrogatepass")).hexdigest() + document.media_type
     value = _PARSED.get(digest)
     if value is None:
-        parsed = parse(document)
+        parsed = await parse(document)
         if not isinstance(parsed, dict):
             raise validation_fault(f"{place_of(document.uri)} is no {what} document: it is not an object")
         value = _PARSED[digest] = parsed

@@ -24,6 +24,6 @@ async def read(
         raise configuration_fault(f"`parse` must be text or json, not {parse_!r}")
     document = await fetch(call, endpoint)
     return {
-        "content": parse(document) if parse_ == "json" else document.text,
+        "content": await parse(document) if parse_ == "json" else document.text,
         "mediaType": document.media_type,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -241,9 +242,30 @@ async def test_a_large_file_is_refused(tmp_path: Path, make_call: Callable[..., 
         ("- " * 5000, "document_depth"),
     ],
 )
-def test_a_document_that_cannot_be_parsed_is_a_validation_fault(text: str, word: str) -> None:
+async def test_a_document_that_cannot_be_parsed_is_a_validation_fault(text: str, word: str) -> None:
     """The fault says what is wrong; aliases, objects and endless nesting are refused."""
     with pytest.raises(Faulted, match=word) as caught:
-        documents.parse(documents.Document(text, "text/plain", "file:///x"))
+        await documents.parse(documents.Document(text, "text/plain", "file:///x"))
 
     assert ERROR_BASE + "validation" == caught.value.fault.type
+
+
+async def test_other_work_goes_on_while_a_document_is_parsed() -> None:
+    """A YAML document of some megabytes takes seconds."""
+    text = "".join(f"a{number}: {{b: [1, 2, 3], c: some text}}\n" for number in range(5000))
+    turns = 0
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    turning = asyncio.ensure_future(turn())
+    await asyncio.sleep(0)
+    before = turns
+    value = await documents.parse(documents.Document(text, "application/yaml", "file:///x"))
+    turning.cancel()
+
+    assert 5000 == len(value)
+    assert turns - before > 10
