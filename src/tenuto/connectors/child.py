@@ -271,7 +271,7 @@ def words(arguments: Sequence[Any] | Mapping[str, Any] | None) -> list[str]:
     return [text(value) for value in arguments or ()]
 
 
-def tail(output: bytes, *, characters: int = 2000) -> str:
-    """Return the end of a child's output, for an error message."""
-    shown = output.decode(errors="replace").strip()
+def tail(output: bytes | str, *, characters: int = 2000) -> str:
+    """Return the end of a program's output, for an error message."""
+    shown = (output if isinstance(output, str) else output.decode(errors="replace")).strip()
     return shown if len(shown) <= characters else f"…{shown[-characters:]}"

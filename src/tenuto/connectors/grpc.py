@@ -219,7 +219,7 @@ async def _collected(stream: AsyncIterator[bytes], place: str) -> list[bytes]:
 
 def _fault_of(error: aio.AioRpcError, place: str, secrets: list[str]) -> Faulted:
     code = error.code()
-    said = redacted(excerpt(error.details() or ""), secrets)
+    said = excerpt(redacted(error.details() or "", secrets))
     detail = f"{place} answered {code.name}{': ' + said if said else ''}"
     match code:
         case grpc.StatusCode.DEADLINE_EXCEEDED:

@@ -145,7 +145,7 @@ def check_status(
     if not redirect and 300 <= status <= 399 and response.header("location"):
         said = f"it points to {place_of(response.header('location') or '')}; redirects are not followed"
     detail = f"{method.upper()} {place_of(response.uri)} answered {status} {title}"
-    if said := redacted(excerpt(said), secrets_in(authentication, response.sent)):
+    if said := excerpt(redacted(said, secrets_in(authentication, response.sent))):
         detail += f": {said}"
     raise communication_fault(detail, status, title, transient=is_transient(status))
 

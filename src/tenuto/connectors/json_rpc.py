@@ -44,11 +44,12 @@ def error_fault(error: Any, place: str, secrets: list[str]) -> Faulted:
     """Return the `runtime` fault for a JSON-RPC error: its code and its message are in the detail."""
     error = error if isinstance(error, Mapping) else {"message": str(error)}
     detail = f"{place} answered error {error.get('code', 'without a code')}"
-    if said := excerpt(str(error.get("message") or "")):
+    if said := excerpt(redacted(str(error.get("message") or ""), secrets)):
         detail += f": {said}"
     if error.get("data") is not None:
-        detail += f" ({excerpt(msgspec.json.encode(error['data']).decode())})"
-    return runtime_fault(redacted(detail, secrets), title="JSON-RPC Error")
+        data = msgspec.json.encode(error["data"]).decode()
+        detail += f" ({excerpt(redacted(data, secrets))})"
+    return runtime_fault(detail, title="JSON-RPC Error")
 
 
 def message_of(text: str | bytes, place: str) -> dict[str, Any]:

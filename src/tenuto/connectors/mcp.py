@@ -117,7 +117,8 @@ def _agree(peer: Peer, answer: Any) -> None:
 def _tool_fault(tool: str, peer: Peer, result: Mapping[str, Any]) -> Faulted:
     parts = result.get("content")
     texts = [part.get("text") for part in parts or () if isinstance(part, Mapping)]
-    said = excerpt(" ".join(text for text in texts if isinstance(text, str)), 1000)
+    whole = " ".join(text for text in texts if isinstance(text, str))
+    said = excerpt(redacted(whole, peer.secrets), 1000)
     return runtime_fault(
         f"tool `{tool}` of {peer.place} failed{': ' + said if said else ''}", title="Tool Failed"
     )
@@ -234,7 +235,7 @@ class _StdioPeer:
         if self._inbox.full.done():
             raise runtime_fault(f"{self.place} wrote more than OUTPUT_BYTES ({OUTPUT_BYTES} bytes) to stdout")
         await asyncio.wait({self._started.exited}, timeout=PARTING_SECONDS)
-        said = redacted(tail(self._started.stderr, characters=600), self.secrets)
+        said = tail(redacted(self._started.stderr.decode(errors="replace"), self.secrets), characters=600)
         raise runtime_fault(
             f"{self.place} ended with exit code {self._started.code} before it answered"
             f"{': ' + said if said else ''}"

@@ -29,7 +29,7 @@ TOKEN_UNKNOWN_LIFETIME_SECONDS: Final = 60.0
 DISCOVERY_SECONDS: Final = 600.0
 ASSERTION_SECONDS: Final = 60
 
-TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - a name
+TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105  # a name
 GRANTS: Final = ("authorization_code", "client_credentials", "password", "refresh_token", TOKEN_EXCHANGE)
 CLIENT_METHODS: Final = (
     "client_secret_basic",
@@ -39,7 +39,7 @@ CLIENT_METHODS: Final = (
     "none",
 )
 _ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-_TOKEN_TYPE: Final = "urn:ietf:params:oauth:token-type:"  # noqa: S105 - the name of a type, not a secret
+_TOKEN_TYPE: Final = "urn:ietf:params:oauth:token-type:"  # noqa: S105  # the name of a type
 _WELL_KNOWN: Final = "/.well-known/openid-configuration"
 
 Pairs = list[tuple[str, str]]

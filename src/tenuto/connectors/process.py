@@ -41,7 +41,7 @@ _JAVASCRIPT_WORDS: Final = frozenset(
 
 @function(effect="write")
 async def shell(
-    call: Call,  # noqa: ARG001
+    call: Call,  # noqa: ARG001  # every function takes its call
     *,
     command: str,
     arguments: list[Any] | dict[str, Any] | None = None,
@@ -70,7 +70,7 @@ async def shell(
 
 @function(effect="write")
 async def script(
-    call: Call,  # noqa: ARG001
+    call: Call,  # noqa: ARG001  # every function takes its call
     *,
     language: str,
     code: str,

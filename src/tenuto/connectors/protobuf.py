@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import importlib.resources
 import re
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-import grpc_tools  # type: ignore[import-untyped]
+import grpc_tools  # type: ignore[import-untyped]  # has no types
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 from google.protobuf.descriptor import Descriptor, MethodDescriptor
 from google.protobuf.message import DecodeError, Message
@@ -22,6 +23,7 @@ from tenuto.connectors.documents import fetch
 from tenuto.plugin import Call, configuration_fault, runtime_fault, validation_fault
 
 IMPORT_LIMIT: Final = 100  # files that one description may import, directly or not
+COMPILE_SECONDS: Final = 30.0  # for the compiler to end
 SCHEMA_LIMIT: Final = 64  # compiled descriptions that are kept
 
 _COMMENT: Final = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
@@ -130,18 +132,23 @@ async def _compile(files: list[tuple[str, str]]) -> bytes:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(text, encoding="utf-8")
         result = folder / "compiled"
-        ended = await run(
-            [
-                *(sys.executable, "-I", "-m", "grpc_tools.protoc"),
-                f"--proto_path={folder / 'in'}",
-                f"--proto_path={importlib.resources.files(grpc_tools) / '_proto'}",
-                "--include_imports",
-                f"--descriptor_set_out={result}",
-                files[0][0],
-            ],
-            environment=clean_environment(),
-            folder=folder,
-        )
+        argv = [
+            *(sys.executable, "-I", "-m", "grpc_tools.protoc"),
+            f"--proto_path={folder / 'in'}",
+            f"--proto_path={importlib.resources.files(grpc_tools) / '_proto'}",
+            "--include_imports",
+            f"--descriptor_set_out={result}",
+            files[0][0],
+        ]
+        try:
+            async with asyncio.timeout(COMPILE_SECONDS) as deadline:
+                ended = await run(argv, environment=clean_environment(), folder=folder)
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            raise configuration_fault(
+                f"`proto` was not compiled within {COMPILE_SECONDS:g} s (limit COMPILE_SECONDS)"
+            ) from None
         if ended.code != 0:
             said = tail(ended.stderr).replace(f"{folder / 'in'}/", "").splitlines()
             errors = [line for line in said if not _WARNING.match(line)]

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final, Literal
 import asyncssh
 import msgspec
 
+from tenuto.connectors.child import tail
 from tenuto.connectors.sockets import answers_of, open_socket
 from tenuto.plugin import (
     Call,
@@ -110,7 +111,7 @@ async def run(
                 f"the connection to {server.host} was lost while `{command[0]}` ran", 503, transient=True
             )
         if check and code != 0:
-            said = stderr[-DETAIL_CHARACTERS:].strip()
+            said = tail(stderr, characters=DETAIL_CHARACTERS)
             about = f": {said}" if said else ""
             raise runtime_fault(f"`{command[0]}` on {server.host} ended with {code}{about}")
         return {"code": code, "stdout": stdout, "stderr": stderr}

@@ -212,6 +212,18 @@ async def test_details_are_one_short_line_without_credentials(server: Any, call:
     assert len(fault.detail) < 500
 
 
+async def test_a_cut_detail_ends_with_no_piece_of_a_credential(server: Any, call: Call) -> None:
+    """Credentials are struck out before the text is cut, not after."""
+    server.routes["/leak"] = lambda request, received: web.Response(
+        status=500, text="x" * 294 + received.headers["authorization"].removeprefix("Bearer ")
+    )
+    endpoint = {"uri": server.url("/leak"), "authentication": {"bearer": {"token": "canary-token"}}}
+
+    fault = await fault_of(http.request(call, method="get", endpoint=endpoint))
+
+    assert fault.detail.endswith("x***")
+
+
 async def test_basic_and_bearer_are_checked_by_the_server(
     server: Any, make_call: Callable[..., Call]
 ) -> None:

@@ -32,13 +32,13 @@ def run(code: str, variables: dict[str, Any]) -> Any:
     scope: dict[str, Any] = {"__name__": "__main__", "__builtins__": __builtins__}
     if not returns_at_top(tree):
         scope.update(variables)
-        exec(compile(tree, "script.py", "exec"), scope)  # noqa: S102  the workflow's own code
+        exec(compile(tree, "script.py", "exec"), scope)  # noqa: S102  # the workflow's own code
         return None
     frame = ast.parse(f"def script({', '.join(variables)}): pass")
     function = frame.body[0]
     assert isinstance(function, ast.FunctionDef)
     function.body = tree.body
-    exec(compile(frame, "script.py", "exec"), scope)  # noqa: S102
+    exec(compile(frame, "script.py", "exec"), scope)  # noqa: S102  # as above
     return scope["script"](**variables)
 
 
