@@ -113,6 +113,14 @@ def test_filters_compare_attributes(wanted: str, fits: bool) -> None:
     assert run.run.over is fits
 
 
+def test_an_expression_of_a_filter_is_for_events_that_fit_otherwise() -> None:
+    """As in the standard's example: the data of another event need not look like that of the wanted one."""
+    run = begin(listen("{any: [{with: {data: '${ .n > 3 }', type: a}}, {with: {type: b}}]}"))
+    arrived(run, {"type": "b", "data": "a text"})
+
+    assert run.output == ["a text"]
+
+
 CORRELATED = "{all: [{with: {type: a}, correlate: {room: {from: .room%s}}}, {with: {type: b}, correlate: {room: {from: .data.room}}}]}"
 
 

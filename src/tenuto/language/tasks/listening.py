@@ -139,15 +139,19 @@ def _match(
     for position, wanted in enumerate(filters):
         if "all" in strategy and position in matched:
             continue
-        if not all(
-            _attribute_fits(fold, frame, event, name, value) for name, value in wanted["with"].items()
-        ):
+        # What is written out comes first: expressions are for events that fit otherwise.
+        attributes = sorted(wanted["with"].items(), key=lambda item: _is_open(item[1]))
+        if not all(_attribute_fits(fold, frame, event, name, value) for name, value in attributes):
             continue
         found = dict(expect)
         if _correlates(fold, frame, task, wanted.get("correlate") or {}, event, found):
             expect.update(found)
             return position
     return None
+
+
+def _is_open(wanted: Json) -> bool:
+    return isinstance(wanted, dict) or (isinstance(wanted, str) and is_expression(wanted))
 
 
 def _attribute_fits(fold: Fold, frame: TaskFrame, event: dict[str, Json], name: str, wanted: Json) -> bool:
