@@ -64,7 +64,7 @@ def test_what_is_fetched_is_named_by_templates_and_expressions_too(body: str, ur
 
 
 def test_the_uris_of_an_authority_are_templates() -> None:
-    """`authority` and `endpoints` of OAuth2 and OpenID Connect, in place and reusable."""
+    """`authority` and `endpoints` of OAuth2 and OpenID Connect, in place and reusable, by name alone too."""
     policy = "{oauth2: {authority: 'https://id.test/{t}', grant: client_credentials, endpoints: {token: '/{t}/x'}}}"
     call = (
         "{call: openapi, with: {document: {endpoint: 'https://x.test'}, operationId: o, authentication: %s}}"
@@ -76,7 +76,7 @@ def test_the_uris_of_an_authority_are_templates() -> None:
         "endpoints": {"token": "/a/x"},
     }
 
-    for authentication in (policy, "{use: named}"):
+    for authentication in (policy, "{use: named}", "named"):
         assert asked(call % authentication, {"t": "a"}, use)["authentication"] == {"oauth2": expected}
 
 

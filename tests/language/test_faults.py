@@ -201,6 +201,14 @@ def test_an_attempt_that_takes_too_long_is_stopped_and_counts() -> None:
     assert done.waits == [5.0, 0.0, 5.0]
 
 
+def test_the_delay_may_follow_from_the_error() -> None:
+    """Whoever fails may say when to come back."""
+    later = Fault("https://x.test/later", 429, "Later", "PT7S")
+    body = CATCH % "{retry: {delay: '${ $error.detail }', limit: {attempt: {count: 1}}}}"
+
+    assert play(body, None, fail_times(1, later)).waits == [7.0]
+
+
 def test_jitter_stays_in_its_range_and_repeats() -> None:
     """Chance follows from the run, so that a replay waits just as long."""
     body = CATCH % "{retry: {delay: PT1S, jitter: {from: PT1S, to: PT3S}, limit: {attempt: {count: 5}}}}"

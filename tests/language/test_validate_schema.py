@@ -6,7 +6,8 @@ Where they differ on purpose (each is explained in docs/reference/documents.md):
   where the schema admits anything; loop variables that no expression could name;
 - more lenient: expressions over several lines; `filter`, `while` and `until` of AsyncAPI
   subscriptions without `${ }`; arguments of scripts as a mapping; query parameters and headers that are
-  no texts, and the input of a workflow that is no object, as the standard's text has them.
+  no texts, the input of a workflow that is no object, and the name of a policy as the authentication
+  of a call, as the standard's text has them.
 
 What goes beyond any schema (names, expressions, lengths of time) is not compared.
 """
@@ -117,6 +118,14 @@ def is_lenient(data: Any, found: list[Problem]) -> bool:
             given = called if isinstance(called, dict) else {}
             maps = [given[name] for name in ("query", "headers") if isinstance(given.get(name), dict)]
             if any(not isinstance(part, str) for one in maps for part in one.values()):
+                return True
+            called = value.get("with") if value.get("call") in ("openapi", "grpc", "asyncapi") else None
+            given = called if isinstance(called, dict) else {}
+            if any(
+                isinstance(one.get("authentication"), str)
+                for one in (given, given.get("service"))
+                if isinstance(one, dict)
+            ):
                 return True
             workflow = value.get("workflow")
             if isinstance(workflow, dict) and not isinstance(workflow.get("input", {}), dict):

@@ -241,10 +241,10 @@ class Evaluating(Working):
         return result
 
     def authentication(self, frame: TaskFrame, value: Json, written: Json, data: Json) -> Json:
-        """Resolve `use: name` to the policy of that name, and `basic: {use: secret}` to its secret."""
-        if not isinstance(value, dict):
+        """Resolve a name or `use: name` to the policy of that name, `basic: {use: secret}` to its secret."""
+        name = value.get("use") if isinstance(value, dict) else written
+        if not isinstance(value, dict) and name != value:
             return value
-        name = value.get("use")
         if isinstance(name, str):
             policies = self.outline.use.get("authentications") or {}
             if name not in policies:
@@ -280,9 +280,17 @@ class Evaluating(Working):
             timeout = named[timeout]
         return None if timeout is None else self.seconds(frame, task, "timeout", timeout["after"], frame.raw)
 
-    def seconds(self, frame: TaskFrame, task: Task, key: str, duration: Json, value: Json) -> float:
+    def seconds(
+        self,
+        frame: TaskFrame,
+        task: Task,
+        key: str,
+        duration: Json,
+        value: Json,
+        extra: Mapping[str, Json] | None = None,
+    ) -> float:
         """Return a duration of the document in seconds, its expressions evaluated."""
-        filled = self.fill(frame, task.template(key, duration), value)
+        filled = self.fill(frame, task.template(key, duration), value, extra)
         try:
             return duration_seconds(filled)
         except ValueError as error:

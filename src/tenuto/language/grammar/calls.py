@@ -7,7 +7,7 @@ from typing import Final
 
 from tenuto.language.grammar.components import BASE, ENDPOINT, ITERATOR, RESOURCE, TASK_SYNONYMS, task_shape
 from tenuto.language.grammar.forms import CALLED, FREE, HOST, TEXT, WORD, Duration
-from tenuto.language.grammar.security import AUTHENTICATION
+from tenuto.language.grammar.security import AUTHENTICATION_OR_NAME
 from tenuto.language.grammar.shapes import (
     Choice,
     Enumeration,
@@ -87,7 +87,7 @@ _ASYNCAPI: Final[dict[str, Shape]] = {
         shapes={"filter": Formula(wrapped=True), "consume": _CONSUMPTION, "foreach": ITERATOR},
         required=("consume",),
     ),
-    "authentication": AUTHENTICATION,
+    "authentication": AUTHENTICATION_OR_NAME,
 }
 _A2A_METHODS: Final = (
     "message/send",
@@ -162,7 +162,7 @@ CALLS: Final[dict[str, Fields]] = {
             "document": RESOURCE,
             "operationId": TEXT,
             "parameters": Map(),
-            "authentication": AUTHENTICATION,
+            "authentication": AUTHENTICATION_OR_NAME,
             "output": _HTTP_OUTPUT,
             "redirect": Flag(),
         },
@@ -180,7 +180,7 @@ CALLS: Final[dict[str, Fields]] = {
                     "name": TEXT,
                     "host": Word(HOST),
                     "port": Whole(0, 65535),
-                    "authentication": AUTHENTICATION,
+                    "authentication": AUTHENTICATION_OR_NAME,
                 },
                 required=("name", "host"),
             ),

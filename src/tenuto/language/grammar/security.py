@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tenuto.language.grammar.forms import NOT_EMPTY, TEXT, URI
-from tenuto.language.grammar.shapes import Choice, Depending, Enumeration, Fields, Items, Word
+from tenuto.language.grammar.shapes import Choice, Depending, Enumeration, Fields, Items, Kind, Word
 from tenuto.language.grammar.walk import Shape
 
 _AUTHENTICATION: Final = "authentication"
@@ -113,4 +113,9 @@ AUTHENTICATION: Final = Depending(
         choices=(Choice(tuple(_SCHEMES)),),
         synonyms={"use": "use"},
     ),
+)
+AUTHENTICATION_OR_NAME: Final = Kind(
+    expected="the name of an authentication policy, or a mapping",
+    text=Word(NOT_EMPTY, section="authentications"),
+    mapping=AUTHENTICATION,
 )

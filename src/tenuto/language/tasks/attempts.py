@@ -177,7 +177,7 @@ class Try(Kind):
         """Return the seconds to wait before another attempt, None if there shall be none."""
 
         def seconds(key: str, value: Json) -> float:
-            return fold.seconds(frame, task, f"retry.{key}", value, frame.input)
+            return fold.seconds(frame, task, f"retry.{key}", value, frame.input, visible)
 
         if "when" in policy and not fold.test(
             frame, task, "retry.when", policy["when"], frame.input, visible
