@@ -55,6 +55,23 @@ def test_a_mistake_is_shown_the_way_compilers_do(tenuto: Tenuto, write: Write) -
     assert lines[-1] == "1 error in 1 file"
 
 
+def test_nothing_in_a_document_steers_the_terminal(tenuto: Tenuto, write: Write) -> None:
+    """Control characters and line ends in names are shown, not obeyed; the rest is shown as it is."""
+    file = write("bad", '- "a": {set: {x: 1}, "unkn\\x07\\x1b]0;owned\\x07\\nforged.yaml:1:1: Größe": 2}')
+    validated, run, drawn = (
+        tenuto("validate", "bad.yaml"),
+        tenuto("run", "bad.yaml"),
+        tenuto("graph", "bad.yaml"),
+    )
+
+    assert "\\n" in file.read_text()
+    for called in (validated, run, drawn):
+        shown = called.out + called.err
+        assert not [c for c in shown if not c.isprintable() and c != "\n"]
+        assert r"unkn\x07\x1b]0;owned\x07\nforged.yaml:1:1: Größe" in shown
+        assert not [line for line in shown.splitlines() if line.startswith("forged")]
+
+
 def test_json_for_programs_has_exactly_these_members(tenuto: Tenuto, write: Write) -> None:
     """[{file, errors: [{code, line, column, path, message, hint}], warnings}], one for each file."""
     write("good", "- a: {set: {x: 1}}")

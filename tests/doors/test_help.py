@@ -28,6 +28,7 @@ ALLOWED = {
     "tenuto.cli.commands",
     "tenuto.cli.exits",
     "tenuto.cli.root",
+    "tenuto.cli.text",
     "tenuto.cli.wiring",
     "tenuto.errors",
     "tenuto.settings",

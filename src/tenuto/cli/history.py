@@ -10,9 +10,10 @@ import click
 import msgspec
 
 from tenuto.cli.options import complete_run, database_option, settings_of
-from tenuto.cli.output import FORMATS, cut, format_option, printable, table, write, written
+from tenuto.cli.output import FORMATS, format_option, table, write, written
 from tenuto.cli.problems import fault_text
 from tenuto.cli.terminal import COLORS, as_tree, command, duration, shown_name
+from tenuto.cli.text import cut, printable
 from tenuto.cli.wiring import Wiring
 from tenuto.engine.model import Status
 from tenuto.engine.ports import RunRow

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 import click
 import msgspec
 import yaml
+
+from tenuto.cli.text import cells
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -94,37 +95,3 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         ).rstrip()
         for line in lines
     )
-
-
-def cells(text: str) -> int:
-    """Return how many columns of a terminal a text takes."""
-    if text.isascii():
-        return len(text)
-    return sum(
-        0
-        if unicodedata.combining(character) or unicodedata.category(character) in {"Cf", "Mn"}
-        else 2
-        if unicodedata.east_asian_width(character) in "WF"
-        else 1
-        for character in text
-    )
-
-
-def printable(text: str) -> str:
-    """Return text from outside with control characters made visible, so it cannot steer a terminal."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def cut(text: str, width: int) -> str:
-    """Return a text that takes at most `width` columns, an ellipsis where something is missing."""
-    text = printable(text)
-    if cells(text) <= width:
-        return text
-    kept = ""
-    for character in text:
-        if cells(kept) + cells(character) > width - 1:
-            break
-        kept += character
-    return kept + "…" if width > 0 else ""

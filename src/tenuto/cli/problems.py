@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from tenuto.cli.output import cells, printable
+from tenuto.cli.text import cells, printable
 from tenuto.errors import Problem
 
 _WIDTH: Final = 100
@@ -17,14 +17,14 @@ _WORD: Final = re.compile(r""""[^"]*"|'[^']*'|(?:[^\s:,\[\]{}"']|:(?!\s|$))+""")
 def described(file: str, text: str | None, problem: Problem) -> str:
     """Return one problem as lines of text, with the source line if the text is given."""
     color = "red" if problem.severity == "error" else "yellow"
-    where = click.style(f"{file}:{problem.line}:{problem.column}:", bold=True)
+    where = click.style(f"{printable(file)}:{problem.line}:{problem.column}:", bold=True)
     lines = [
-        f"{where} {click.style(problem.severity + ':', fg=color, bold=True)} {problem.message}"
+        f"{where} {click.style(problem.severity + ':', fg=color, bold=True)} {printable(problem.message)}"
         + click.style(f" [{problem.code}]", dim=True)
     ]
     lines += _excerpt(text, problem, color)
     if problem.hint:
-        lines.append(f"  {click.style('hint:', fg='cyan')} {problem.hint}")
+        lines.append(f"  {click.style('hint:', fg='cyan')} {printable(problem.hint)}")
     return "\n".join(lines)
 
 
@@ -44,7 +44,9 @@ def _excerpt(text: str | None, problem: Problem, color: str) -> list[str]:
     source = re.split(r"\r\n|\r|\n", text) if text is not None else []
     if not 1 <= problem.line <= len(source):
         return []
-    line, start = source[problem.line - 1].replace("\t", " "), problem.column - 1
+    # One for one, so that the caret stays below its word.
+    line = "".join(c if c.isprintable() else " " for c in source[problem.line - 1])
+    start = problem.column - 1
     if not line.strip():
         return []
     word = _WORD.match(line, start)

@@ -15,8 +15,8 @@ from typing import Final, TextIO
 
 import click
 
-from tenuto.cli.output import cells, cut
 from tenuto.cli.terminal import COLORS, as_tree, duration, shown_name, symbols_for
+from tenuto.cli.text import cells, cut
 from tenuto.engine.model import Entry
 from tenuto.operations.history import OVER, Tasks, TaskView
 

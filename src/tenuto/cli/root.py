@@ -16,6 +16,7 @@ import click
 
 from tenuto.cli.commands import COMMANDS
 from tenuto.cli.exits import INTERRUPTED, INVALID, OUT_OF_ORDER
+from tenuto.cli.text import printable
 from tenuto.cli.wiring import Wiring
 from tenuto.errors import Conflict as ConflictError
 from tenuto.errors import Invalid, InvalidDocument, NotFound, TenutoError
@@ -119,7 +120,8 @@ def run_command_line(root: Root, wiring: Wiring, arguments: Sequence[str] | None
     except Exception as error:
         if debug:
             traceback.print_exc()
-        click.echo(f"error: {type(error).__name__}: {error}\nhint: {REPORT}", err=True)
+        _say(f"error: {type(error).__name__}: {error}")
+        _say(f"hint: {REPORT}")
         status = OUT_OF_ORDER
     sys.exit(status if isinstance(status, int) else 0)
 
@@ -129,13 +131,17 @@ def complain(error: TenutoError) -> None:
     if isinstance(error, InvalidDocument):
         for problem in error.problems:
             where = f"{error.name}:{problem.line}:{problem.column}"
-            click.echo(f"{where}: {problem.severity}: {problem.message} [{problem.code}]", err=True)
+            _say(f"{where}: {problem.severity}: {problem.message} [{problem.code}]")
             if problem.hint:
-                click.echo(f"  hint: {problem.hint}", err=True)
+                _say(f"  hint: {problem.hint}")
         return
-    click.echo(f"error: {error.message}", err=True)
+    _say(f"error: {error.message}")
     if error.hint:
-        click.echo(f"hint: {error.hint}", err=True)
+        _say(f"hint: {error.hint}")
+
+
+def _say(line: str) -> None:
+    click.echo(printable(line), err=True)
 
 
 def status_of(error: TenutoError) -> int:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from tenuto.cli.output import printable
+from tenuto.cli.text import printable
 from tenuto.operations.history import TaskView
 from tenuto.settings import DEFAULT_DATABASE, Settings
 
