@@ -7,6 +7,7 @@ import json
 import os
 import sqlite3
 import stat
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -461,3 +462,48 @@ async def test_large_values_are_stored_once_and_go_when_unused(tmp_path: Path) -
     await journal.close()
 
     assert (both, replaced, left) == (2, 2, 1)
+
+
+@pytest.mark.parametrize("quick_seconds", [0.0, 60.0])
+async def test_a_lone_batch_is_durable_wherever_it_is_written(
+    tmp_path: Path, quick_seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the writer or by the loop: each `done` comes after the row is there for other connections, in order."""
+    monkeypatch.setattr("tenuto.storage.journal.QUICK_SECONDS", quick_seconds)
+    seen: list[tuple[int, object]] = []
+    path = tmp_path / "a.db"
+    journal = await open_journal(path, failed=seen.append)  # type: ignore[arg-type]
+
+    def done(seq: int) -> None:
+        seen.append((seq, ask(path, "SELECT max(seq) FROM journal WHERE run = 1")))
+
+    seq = 0
+    for size in (1, 1, 3, 1, 20, 1, 1):
+        for _ in range(size):
+            seq += 1
+            journal.commit(Batch([Append(1, seq, b"entry")]), partial(done, seq))
+        await journal.flush()
+    await journal.close()
+
+    assert [one for one, _ in seen] == list(range(1, seq + 1))
+    assert all(int(str(there)) >= one for one, there in seen)
+
+
+@pytest.mark.parametrize("quick_seconds", [0.0, 60.0])
+async def test_a_lone_batch_that_fails_ends_the_journal(
+    tmp_path: Path, quick_seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`failed` is called once, no `done` is, and nothing more is accepted."""
+    monkeypatch.setattr("tenuto.storage.journal.QUICK_SECONDS", quick_seconds)
+    failures: list[BaseException] = []
+    dones: list[int] = []
+    journal = await open_journal(tmp_path / "a.db", failed=failures.append)
+    await commit(journal, Batch([Append(1, 1, b"entry")]))
+    journal.commit(Batch([Append(1, 1, b"the same place")]), lambda: dones.append(1))
+    with pytest.raises(StorageFailed):
+        await journal.flush()
+    with pytest.raises(StorageFailed):
+        journal.commit(Batch([Append(1, 2, b"later")]), lambda: dones.append(2))
+    await journal.close()
+
+    assert (len(failures), dones) == (1, [])

@@ -1,12 +1,15 @@
 """The journal over a database: many callers, one writer thread, one fsync for all who wait.
 
     event loop                        writer thread
-    commit(batch, done) ── queue ──>  take everything queued
-    commit(batch, done) ── queue ──>  one transaction, COMMIT with fsync
+    commit(batch, done) ─┐
+    commit(batch, done) ─┴ queue ──>  take everything queued
+    (one put for a turn of the loop)  one transaction, COMMIT with fsync
     done(), done(), ... <── one call_soon_threadsafe
 
-While the writer waits for the disk, the next batches gather. An error ends the writer: the
-transaction is rolled back, `failed` is called, and no `done` ever again.
+While the writer waits for the disk, the next batches gather. A batch that is alone, with the
+writer idle and the disk quick, is written by the loop itself: the way to the writer and back would
+take longer than the loop has to wait. An error ends the writing: the transaction is rolled back,
+`failed` is called, and no `done` ever again.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
@@ -38,6 +42,9 @@ QUEUE_BYTES_MAX = 64 * 1024 * 1024
 
 BATCH_OVERHEAD_BYTES = 512
 """What a batch counts in the queue beside its bytes, so that the bound also bounds their number."""
+
+QUICK_SECONDS = 0.0003
+"""A batch that is alone is written by the event loop itself where that has lately taken less."""
 
 OPEN_STATUSES = ("pending", "running", "waiting", "suspended")
 
@@ -173,7 +180,10 @@ class DatabaseJournal(DatabaseReader):
         self._failed = failed
         self._release = release
         self._loop = asyncio.get_running_loop()
-        self._queue: SimpleQueue[_Work | None] = SimpleQueue()
+        self._turn: list[_Work] = []  # handed over in this turn of the loop
+        self._queue: SimpleQueue[list[_Work] | None] = SimpleQueue()
+        self._at_writer = 0  # how many works the writer has whose end the loop has not heard of
+        self._lone_seconds = QUICK_SECONDS  # how long a lone batch takes, the latest counting a fifth
         self._queued_bytes = 0
         self._refusal: StorageFailed | None = None
         self._waiters: set[asyncio.Future[None]] = set()
@@ -194,7 +204,26 @@ class DatabaseJournal(DatabaseReader):
         if self._refusal is not None:
             raise StorageFailed(self._refusal.message, hint=self._refusal.hint)
         self._queued_bytes += work[3]
-        self._queue.put(work)
+        self._turn.append(work)
+        if len(self._turn) == 1:
+            self._loop.call_soon(self._end_turn)
+
+    def _end_turn(self) -> None:
+        """Write what this turn of the loop has handed over, or give it to the writer."""
+        works, self._turn = self._turn, []
+        if len(works) == 1 and not self._at_writer and self._lone_seconds < QUICK_SECONDS:
+            self._write_here(works)
+        elif works:
+            self._at_writer += len(works)
+            self._queue.put(works)
+
+    def _write_here(self, works: list[_Work]) -> None:
+        try:
+            self._write(works)
+        except BaseException as error:
+            self._take_failure(self._writing.explain(error))
+        else:
+            self._take_durable([work[2] for work in works], works[0][3])
 
     @property
     def pressure(self) -> bool:
@@ -231,6 +260,7 @@ class DatabaseJournal(DatabaseReader):
         if self._closing is None:
             if self._refusal is None:
                 self._refusal = StorageFailed("the journal is closed")
+            self._end_turn()
             self._queue.put(None)
             self._closing = self._loop.run_in_executor(self._executor, self._shut)
         await asyncio.shield(self._closing)
@@ -249,22 +279,29 @@ class DatabaseJournal(DatabaseReader):
     def _write_all(self) -> None:
         queue = self._queue
         try:
-            last = False
-            while not last:
-                works = [queue.get()]
-                works += [queue.get() for _ in range(queue.qsize())]
-                if works[-1] is None:
-                    last = True
-                    works.pop()
+            while (works := queue.get()) is not None:
+                last = False
+                for _ in range(queue.qsize()):
+                    more = queue.get()
+                    if more is None:
+                        last = True
+                    else:
+                        works += more
                 self._write(works)
+                self._call(self._take_written, [work[2] for work in works], sum(work[3] for work in works))
+                if last:
+                    return
         except BaseException as error:
             self._call(self._take_failure, self._writing.explain(error))
 
-    def _write(self, works: list[Any]) -> None:
+    def _write(self, works: list[_Work]) -> None:
+        """Make works durable, on either thread; only one of them writes at a time."""
+        began = time.perf_counter()
         steps = self._steps(works)
         if steps:
             self._writing.write(steps)
-        self._call(self._take_durable, [work[2] for work in works], sum([work[3] for work in works]))
+        if len(works) == 1:
+            self._lone_seconds += (time.perf_counter() - began - self._lone_seconds) / 5
 
     def _call(self, function: Callable[..., None], *arguments: Any) -> None:
         try:
@@ -312,6 +349,10 @@ class DatabaseJournal(DatabaseReader):
         return [step for step in steps if step[1]]
 
     # ── back on the event loop's thread ──────────────────────────────────────────────────
+
+    def _take_written(self, dones: Sequence[_Done], size: int) -> None:
+        self._at_writer -= len(dones)
+        self._take_durable(dones, size)
 
     def _take_durable(self, dones: Sequence[_Done], size: int) -> None:
         self._queued_bytes -= size

@@ -175,6 +175,10 @@ class SqliteWriter:
         execute = self._connection.execute
         if os.stat(self._log_path).st_size > self._log_limit:
             self._shorten_log()
+        if len(steps) == 1 and len(steps[0][1]) == steps[0][0].width:
+            # One statement is a transaction of its own, without the way there and back.
+            execute(steps[0][0].times(1), steps[0][1])
+            return
         try:
             execute("BEGIN IMMEDIATE")
             for query, values in steps:
