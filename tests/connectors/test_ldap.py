@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -301,6 +303,39 @@ async def test_faults_have_the_right_status(
     assert [401, 401, 403, 400, 404] == [fault.status for fault in faults]
     assert not any(fault.transient for fault in faults)
     assert "sn" in str(faults[3].detail)
+
+
+def entry_of(number: int) -> bytes:
+    """Return a search entry without attributes, as the answer to a request of that number."""
+    return wire.request(number, bytes((wire.SEARCH_ENTRY, 5)) + b"\x04\x01x\x30\x00")
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "said"),
+    [
+        ("delete_entry", {"dn": "cn=x"}, "what nobody searched for"),
+        ("search", {"base": "cn=x", "limit": 10}, "more entries than the 11 of a page"),
+    ],
+)
+async def test_entries_without_end_are_no_answer(
+    invoke: Invoke, fault_of: FaultOf, function: str, arguments: dict[str, Any], said: str
+) -> None:
+    """Whatever is asked, this server answers with entries: that is neither success nor kept for ever."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        with suppress(ConnectionError):
+            while True:
+                writer.write(entry_of(1) * 100)
+                await writer.drain()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        fault = await fault_of(invoke(f"ldap.{function}", server=f"ldap://127.0.0.1:{port}", **arguments))
+
+    assert 502 == fault.status
+    assert said in str(fault.detail)
 
 
 async def test_a_server_that_is_down_is_transient(invoke: Invoke, fault_of: FaultOf, slapd: Slapd) -> None:

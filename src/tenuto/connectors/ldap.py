@@ -383,7 +383,11 @@ class _Session:
     async def ask(self, operation: bytes) -> wire.Reply:
         """Return the one answer to a request."""
         await self._send(operation)
-        return await self._receive()
+        reply = await self._receive()
+        if reply.kind in (wire.SEARCH_ENTRY, wire.SEARCH_REFERENCE):
+            # It has no result code, so it must not pass for one that says success.
+            raise communication_fault(f"{self._name} answers with what nobody searched for", 502)
+        return reply
 
     async def search(
         self, base: str, scope: str, condition: bytes, attributes: Sequence[str], limit: int
@@ -399,6 +403,10 @@ class _Session:
             while reply.kind in (wire.SEARCH_ENTRY, wire.SEARCH_REFERENCE):
                 if reply.kind == wire.SEARCH_ENTRY:
                     entries.append((reply.dn, reply.attributes))
+                if len(entries) > limit + PAGE_SIZE:
+                    raise communication_fault(
+                        f"{self._name} gives more entries than the {page} of a page", 502
+                    )
                 reply = await self._receive()
             if reply.code == NO_SUCH_OBJECT:
                 return [], True

@@ -1,7 +1,7 @@
 """The part of LDAP v3 (RFC 4511) that the `ldap` connector speaks: messages as bytes, and filters.
 
 request(1, bind_request("cn=admin", b"secret"))  ->  bytes
-Reply(message_id=1, kind=BIND_RESPONSE, ...)      <-  read_reply(bytes)
+Reply(message_id=1, code=0, ...)      <-  read_reply(bytes)
 """
 
 from __future__ import annotations
@@ -17,15 +17,8 @@ from tenuto.plugin import validation_fault
 MAX_FILTER_DEPTH: Final = 32
 MAX_REPLY_BYTES: Final = 16 * 1024 * 1024
 
-BIND_RESPONSE: Final = 0x61
 SEARCH_ENTRY: Final = 0x64
-SEARCH_DONE: Final = 0x65
-MODIFY_RESPONSE: Final = 0x67
-ADD_RESPONSE: Final = 0x69
-DELETE_RESPONSE: Final = 0x6B
-COMPARE_RESPONSE: Final = 0x6F
 SEARCH_REFERENCE: Final = 0x73
-EXTENDED_RESPONSE: Final = 0x78
 
 _BOOLEAN, _INTEGER, _OCTETS, _ENUMERATED, _SEQUENCE, _SET = 0x01, 0x02, 0x04, 0x0A, 0x30, 0x31
 _START_TLS: Final = b"1.3.6.1.4.1.1466.20037"
