@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, Final
 
 from tenuto.plugin import configuration_fault
+
+NAMES_SHOWN: Final = 20
 
 
 def text_of(properties: Mapping[str, Any], name: str, where: str) -> str:
@@ -46,3 +49,12 @@ def endpoint_of(endpoint: Any, where: str = "endpoint") -> tuple[str, Mapping[st
             return endpoint["uri"], authentication
         raise configuration_fault(f"`{where}.authentication` must be an object")
     raise configuration_fault(f"`{where}` must be a URI or an object with `uri`")
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """Return a hint for an unknown name: the known one that is most like it, or else the first of them."""
+    close = get_close_matches(name, known, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean `{close[0]}`?"
+    shown = ", ".join(known[:NAMES_SHOWN]) or "none"
+    return f"there are: {shown}{' and more' if len(known) > NAMES_SHOWN else ''}"

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from typing import Any, Final
 
 import msgspec
 
-from tenuto.connectors.arguments import object_of
+from tenuto.connectors.arguments import nearest, object_of
 from tenuto.connectors.content import scalar_text
 from tenuto.connectors.documents import follow
 from tenuto.connectors.http import with_query
@@ -32,11 +31,6 @@ def check_protocol(protocol: str) -> None:
     """Raise a `configuration` fault for every protocol but HTTP."""
     if protocol not in ("http", "https"):
         raise configuration_fault(f"needs protocol {protocol}, which this installation does not have")
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    close = get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"did you mean `{close[0]}`?" if close else f"there are: {', '.join(known[:20]) or 'none'}"
 
 
 class Reader2:
@@ -87,7 +81,7 @@ class Reader2:
             name = name if name in channels else "/" + name
             if name not in channels:
                 raise configuration_fault(
-                    f"{self.where} has no channel `{channel}`: {_nearest(channel, list(channels))}"
+                    f"{self.where} has no channel `{channel}`: {nearest(channel, list(channels))}"
                 )
             item = follow(self.document, channels[name])
             return name, item, item.get(wanted) or {}
@@ -100,7 +94,7 @@ class Reader2:
                     known[definition["operationId"]] = (name, item, dict(definition))
         if operation not in known:
             raise configuration_fault(
-                f"{self.where} has no operation `{operation}`: {_nearest(str(operation), list(known))}"
+                f"{self.where} has no operation `{operation}`: {nearest(str(operation), list(known))}"
             )
         return known[operation]
 
@@ -120,7 +114,7 @@ class Reader2:
         if name is not None:
             if name not in servers:
                 raise configuration_fault(
-                    f"{self.where} has no server `{name}`: {_nearest(str(name), list(servers))}"
+                    f"{self.where} has no server `{name}`: {nearest(str(name), list(servers))}"
                 )
             chosen = servers[str(name)]
         elif protocol is not None:
@@ -200,7 +194,7 @@ class Reader3(Reader2):
             operations = object_of(self.document, "operations", "document")
             if operation not in operations:
                 raise configuration_fault(
-                    f"{self.where} has no operation `{operation}`: {_nearest(operation, list(operations))}"
+                    f"{self.where} has no operation `{operation}`: {nearest(operation, list(operations))}"
                 )
             definition = follow(self.document, operations[operation])
             return operation, follow(self.document, definition.get("channel") or {}), definition
@@ -209,7 +203,7 @@ class Reader3(Reader2):
             if channel in (name, item.get("address")):
                 return name, item, {}
         raise configuration_fault(
-            f"{self.where} has no channel `{channel}`: {_nearest(str(channel), list(channels))}"
+            f"{self.where} has no channel `{channel}`: {nearest(str(channel), list(channels))}"
         )
 
     def servers_of(self, item: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -7,13 +7,12 @@ import binascii
 import re
 import secrets
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from typing import Any, Final, Literal
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 import msgspec
 
-from tenuto.connectors.arguments import object_of
+from tenuto.connectors.arguments import nearest, object_of
 from tenuto.connectors.content import FORM, JSON, encode_body, form_pairs, is_json, media_type, scalar_text
 from tenuto.connectors.documents import fetch_object, follow
 from tenuto.connectors.http import exchange
@@ -106,7 +105,7 @@ def find_operation(document: dict[str, Any], uri: str, operation_id: str) -> Ope
         if isinstance(name, str):
             known.append(name)
     raise configuration_fault(
-        f"{place_of(uri)} has no operation `{operation_id}`: {_nearest(operation_id, known)}"
+        f"{place_of(uri)} has no operation `{operation_id}`: {nearest(operation_id, known)}"
     )
 
 
@@ -117,14 +116,6 @@ def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any],
             for method in _METHODS:
                 if isinstance(item.get(method), dict):
                     yield path, item, method, item[method]
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    close = get_close_matches(name, known, n=1, cutoff=0.6)
-    if close:
-        return f"did you mean `{close[0]}`?"
-    shown = ", ".join(known[:20]) or "none"
-    return f"there are: {shown}{' and more' if len(known) > 20 else ''}"
 
 
 def _parameters(
@@ -243,7 +234,7 @@ def _unknown(operation: Operation, left: Mapping[str, Any]) -> Faulted:
     known = [str(parameter.get("name")) for parameter in operation.parameters]
     name = next(iter(left))
     return validation_fault(
-        f"{operation.label} has no parameter `{name}` and takes no body: {_nearest(name, known)}"
+        f"{operation.label} has no parameter `{name}` and takes no body: {nearest(name, known)}"
     )
 
 
