@@ -51,6 +51,7 @@ class Telling:
     def __init__(self, body: str) -> None:
         self.program = Interpreter(load(HEADER + textwrap.dedent(body)).data)
         self.run: Run | None = None
+        self.seq = 0
         self.events: list[dict[str, Any]] = []
         self.tell(Started(NOW, "run-1", "digest", None, "nonce"))
 
@@ -58,7 +59,8 @@ class Telling:
         """Fold one event and keep what the world is told of it."""
         self.run, commands = advance(self.program, self.run, event)
         entry = Entry(event, tuple(command for command in commands if isinstance(command, Note)))
-        self.events += lifecycle_events(ROW, entry, self.run.finish)
+        self.seq += 1
+        self.events += lifecycle_events(ROW, self.seq, entry, self.run.finish)
 
     def open(self, kind: str) -> Open:
         """Return the open command of a kind."""
@@ -185,3 +187,13 @@ def test_correlating_is_told_with_the_keys() -> None:
         "workflow.correlation-completed",
         {"name": NAME, "completedAt": TIME, "correlationKeys": {"pet": "milou"}},
     )
+
+
+def test_no_two_events_have_the_same_id() -> None:
+    """Also when many steps come at the same instant, as they do in one transaction."""
+    story = Telling("do: [{a: {set: {x: 1}}}, {b: {wait: PT0S}}, {c: {wait: PT0S}}, {d: {wait: PT0S}}]")
+    while story.run is not None and not story.run.over:
+        story.tell(Answered(NOW, story.open("Wake").id))
+    ids = [event["id"] for event in story.events]
+
+    assert len(set(ids)) == len(ids) > 10

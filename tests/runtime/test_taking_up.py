@@ -10,6 +10,7 @@ import pytest
 from tenuto.engine.model import Answered, CancelRequested, Entry, Resumed, Suspended
 from tenuto.engine.ports import RunRow
 from tenuto.errors import StorageFailed
+from tenuto.runtime.children import NESTED_RUNS_MAX
 from tests.runtime.bench import Bench, bench, document
 from tests.runtime.test_worker import CHILD, PARENT, THREE, called
 
@@ -236,3 +237,36 @@ async def test_a_suspended_parent_has_settled_when_its_child_only_waits(tmp_path
         row = await settled(made, run)
 
     assert row.status == "suspended"
+
+
+@pytest.mark.parametrize("crash", [False, True])
+async def test_a_suspended_run_hears_what_is_sent_meanwhile(tmp_path: Path, crash: bool) -> None:
+    """Also after a crash: what it is told is recorded, and taken when it goes on."""
+    speaker = "do: [{e: {emit: {event: {with: {type: t, data: 7}}}}}]"
+    async with bench(tmp_path) as made:
+        run = await made.start(
+            LISTENER[:-1] + ", {m: {call: 'probe.mark:1.0.0@default', with: {name: m, value: '${ . }'}}}]"
+        )
+        await made.worker.tell(run, Suspended(made.clock.now()))
+        if crash:
+            await made.crash()
+            await made.worker.recover()
+        await settled(made, await made.start(speaker, name="speaker"))
+        before = called(made)
+        await made.worker.tell(run, Resumed(made.clock.now()))
+        row = await settled(made, run)
+
+    assert before == []
+    assert row.outcome == {"output": {"name": "m", "value": [7]}}
+
+
+async def test_a_workflow_that_calls_itself_ends_with_a_named_limit(tmp_path: Path) -> None:
+    """The store is not filled with runs that wait for each other."""
+    body = "do: [{again: {run: {workflow: {namespace: test, name: flow, version: '1.0.0'}}}}]"
+    async with bench(tmp_path) as made:
+        row = await settled(made, await made.start(body))
+        count = len(await made.journal.runs(limit=1000))
+
+    assert row.outcome is not None
+    assert "NESTED_RUNS_MAX" in row.outcome["error"]["detail"]
+    assert count == NESTED_RUNS_MAX + 1

@@ -150,7 +150,7 @@ def _apply(
             busy += is_busy(command)
     now_open = draft.done()
     if status == "suspended":
-        kept = (Note, Drop)
+        kept = (Note, Drop, Listen)
         return Run(status, state, now_open, busy), tuple(c for c in commands if isinstance(c, kept))
     return Run(_status(now_open, busy), state, now_open, busy), tuple(commands)
 

@@ -25,8 +25,10 @@ _TASK_EVENTS: Final = {
 }
 
 
-def lifecycle_events(row: RunRow, entry: Entry, finish: Finish | None) -> Iterator[dict[str, Json]]:
-    """Yield the lifecycle events that follow from one entry, in order.
+def lifecycle_events(
+    row: RunRow, seq: int, entry: Entry, finish: Finish | None
+) -> Iterator[dict[str, Json]]:
+    """Yield the lifecycle events that follow from entry number `seq` of a run, in order.
 
     `finish` is the run's end, if the entry brought it.
     """
@@ -39,7 +41,7 @@ def lifecycle_events(row: RunRow, entry: Entry, finish: Finish | None) -> Iterat
         count += 1
         return {
             "specversion": "1.0",
-            "id": derived_id(row.id, str(entry.event.time), str(count), kind),
+            "id": derived_id(row.id, str(seq), str(count), kind),
             "source": SOURCE,
             "type": f"{LIFECYCLE_PREFIX}{kind}.v1",
             "time": stamp,

@@ -15,6 +15,9 @@ from tenuto.runtime.hot import Hot
 
 NOT_NEEDED: Final = "its parent no longer needs it"
 
+# How many runs may wait for one another in a row: a workflow that calls itself has to end somewhere.
+NESTED_RUNS_MAX: Final = 100
+
 
 def child_of(run: str, command: int) -> str:
     """Return the id of the run that a command of a run starts; always the same, so that it starts once."""
@@ -58,6 +61,16 @@ def rests(hot: Hot, runs: Mapping[str, Hot]) -> bool:
         if child is not None and not rests(child, runs):
             return False
     return True
+
+
+def nesting(hot: Hot, runs: Mapping[str, Hot]) -> int:
+    """Return how many runs wait for a run, one for the other."""
+    depth = 0
+    above: Hot | None = hot
+    while above is not None and above.row.parent_command is not None:
+        depth += 1
+        above = runs.get(above.row.parent or "")
+    return depth
 
 
 def _cancelled(run: str) -> Fault:

@@ -10,7 +10,18 @@ from pathlib import Path
 import msgspec
 
 from tenuto.engine.advance import Program, Run
-from tenuto.engine.model import Command, Entry, Event, Open, Perform, Restarted, Resumed, Suspended, Wake
+from tenuto.engine.model import (
+    Command,
+    Entry,
+    Event,
+    Listen,
+    Open,
+    Perform,
+    Restarted,
+    Resumed,
+    Suspended,
+    Wake,
+)
 from tenuto.engine.ports import DocumentRow, RunChange, RunRow
 from tenuto.errors import Conflict, NotFound
 from tenuto.runtime.snapshots import SnapshotPolicy
@@ -141,4 +152,5 @@ def wanted(run: Run, command: Open) -> bool:
     """Return whether a command is still to be carried out; a detached action is, also after the run's end."""
     if run.over:
         return isinstance(command, Perform) and command.detached
-    return command.id in run.open and run.status != "suspended"
+    # A suspended run does nothing, but hears: what it is told meanwhile is recorded.
+    return command.id in run.open and (run.status != "suspended" or isinstance(command, Listen))

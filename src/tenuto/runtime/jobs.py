@@ -56,7 +56,13 @@ class Jobs:
         """Let a task go on after the end of its run."""
         detached = self._detached.setdefault(run, set())
         detached.add(task)
-        task.add_done_callback(detached.discard)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            detached.discard(task)
+            if not detached:
+                self._detached.pop(run, None)
+
+        task.add_done_callback(ended)
 
     def detached(self, run: str) -> set[asyncio.Task[None]]:
         """Return the tasks that go on after the end of a run."""

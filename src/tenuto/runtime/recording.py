@@ -13,7 +13,7 @@ import msgspec
 
 from tenuto.engine.model import Command, Entry, Event, Note
 from tenuto.engine.rules import DATA_DEPTH_MAX, passed_limit
-from tenuto.errors import Fault, InvalidInput, LimitExceeded, TenutoError, runtime_fault
+from tenuto.errors import Fault, Faulted, InvalidInput, LimitExceeded, TenutoError, runtime_fault
 
 
 class _Written(msgspec.Struct, frozen=True, array_like=True):
@@ -63,7 +63,9 @@ def read_entry(data: bytes) -> Entry:
     return _entries.decode(data)
 
 
-def unexpected(error: BaseException) -> Fault:
-    """Return the fault of a command that failed for a reason that nobody foresaw."""
+def fault_of(error: BaseException) -> Fault:
+    """Return the fault of a command that ended with an error, foreseen or not."""
+    if isinstance(error, Faulted):
+        return error.fault
     text = error.message if isinstance(error, TenutoError) else f"{type(error).__name__}: {error}"
     return runtime_fault(text.encode(errors="replace").decode(), title="Unexpected Error").fault

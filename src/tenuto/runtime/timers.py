@@ -11,6 +11,8 @@ from tenuto.engine.ports import Clock
 
 # The longest sleep: after the clock was set forward, a timer is at most this late.
 LONGEST_SLEEP_SECONDS: Final = 30.0
+# How many timers that were taken back are kept beside as many as live.
+DEAD_TIMERS_KEPT: Final = 1_000
 
 
 class Timers:
@@ -35,6 +37,10 @@ class Timers:
     def remove(self, run: str, command: int) -> None:
         """Never fire for a command, if it has not fired yet."""
         self._live.discard((run, command))
+        if len(self._heap) > 2 * len(self._live) + DEAD_TIMERS_KEPT:
+            # Timeouts are mostly long and mostly not needed: they must not pile up until they are due.
+            self._heap = [timer for timer in self._heap if timer[1:] in self._live]
+            heapq.heapify(self._heap)
 
     def __len__(self) -> int:
         return len(self._live)

@@ -56,15 +56,24 @@ from tenuto.errors import (
     TenutoError,
     configuration_fault,
     expression_fault,
+    runtime_fault,
 )
 from tenuto.events.lifecycle import lifecycle_events
 from tenuto.runtime.actions import Gate
-from tenuto.runtime.children import child_of, no_longer_needed, rests, told_later, told_parent
+from tenuto.runtime.children import (
+    NESTED_RUNS_MAX,
+    child_of,
+    nesting,
+    no_longer_needed,
+    rests,
+    told_later,
+    told_parent,
+)
 from tenuto.runtime.hot import Definition, Hot, Step, find_start, new_row, retold, wanted
 from tenuto.runtime.jobs import Jobs
 from tenuto.runtime.listeners import Listeners
 from tenuto.runtime.memory import HOT_RUNS, Memory
-from tenuto.runtime.recording import read_entry, unexpected
+from tenuto.runtime.recording import fault_of, read_entry
 from tenuto.runtime.settling import Settling
 from tenuto.runtime.timers import Timers
 from tenuto.runtime.turn import Turn
@@ -364,7 +373,7 @@ class Worker:
         self, hot: Hot, entry: Entry, finish: Finish | None, work: deque[tuple[Hot, Event]]
     ) -> None:
         """Give lifecycle events to the runs that listen for them by name, never to the run itself."""
-        for event in lifecycle_events(hot.row, entry, finish):
+        for event in lifecycle_events(hot.row, hot.seq, entry, finish):
             for listener in self._listeners.named(event["type"]):
                 other = self._hot.get(listener)
                 if other is not None and other is not hot:
@@ -437,9 +446,9 @@ class Worker:
             task = asyncio.current_task()
             if self._stopped or task is None or task.cancelling():
                 raise
-            self._answer(hot, Failed(self._clock.now(), command, unexpected(error)))
+            self._answer(hot, Failed(self._clock.now(), command, fault_of(error)))
         except Exception as error:
-            self._answer(hot, Failed(self._clock.now(), command, unexpected(error)))
+            self._answer(hot, Failed(self._clock.now(), command, fault_of(error)))
 
     def _answer(self, hot: Hot, event: Answered | Failed) -> None:
         hot.active.pop(event.id, None)
@@ -452,7 +461,7 @@ class Worker:
             if self._stopped:
                 return
             # What cannot be recorded, too large for instance, has failed.
-            self._feed([(hot, Failed(event.time, event.id, unexpected(error)))])
+            self._feed([(hot, Failed(event.time, event.id, fault_of(error)))])
 
     # ── actions ───────────────────────────────────────────────────────────────────────
 
@@ -484,9 +493,8 @@ class Worker:
                 command.expression, command.value, command.variables, command.now
             )
         except TenutoError as error:
-            self._answer(hot, Failed(self._clock.now(), command.id, expression_fault(error.message).fault))
-        else:
-            self._answer(hot, Answered(self._clock.now(), command.id, value))
+            raise expression_fault(error.message) from None
+        self._answer(hot, Answered(self._clock.now(), command.id, value))
 
     def _drop(self, hot: Hot, command: int) -> None:
         task = hot.active.pop(command, None)
@@ -511,24 +519,16 @@ class Worker:
     # ── timers, events, children ──────────────────────────────────────────────────────
 
     def _fire(self, run: str, command: int) -> None:
-        def answer(hot: Hot) -> None:
-            self._answer(hot, Answered(self._clock.now(), command))
-
-        self._with(run, answer)
-
-    def _with(self, run: str, then: Callable[[Hot], None]) -> None:
-        """Do something to a run, now if it is hot, else when it has been loaded."""
         hot = self._hot.get(run)
         if hot is not None:
-            then(hot)
-            return
+            self._answer(hot, Answered(self._clock.now(), command))
+        else:
+            self._jobs.start(self._fire_cold(run, command))
 
-        async def load() -> None:
-            loaded = await self._load(run)
-            if loaded is not None:
-                then(loaded)
-
-        self._jobs.start(load())
+    async def _fire_cold(self, run: str, command: int) -> None:
+        hot = await self._load(run)
+        if hot is not None:
+            self._answer(hot, Answered(self._clock.now(), command))
 
     def _spawn_or_emit(self, hot: Hot, command: Emit) -> None:
         if self._reviving:
@@ -576,7 +576,7 @@ class Worker:
         try:
             self._feed([*told, (hot, Answered(now, command.id))])
         except Exception as error:
-            self._answer(hot, Failed(now, command.id, unexpected(error)))
+            self._answer(hot, Failed(now, command.id, fault_of(error)))
 
     async def _start_child(self, hot: Hot, command: StartRun, again: bool) -> None:
         run = child_of(hot.row.id, command.id)
@@ -588,12 +588,13 @@ class Worker:
             if there is not None:
                 self._answer(hot, told_later(there, command, self._clock.now()))
                 return
+        if nesting(hot, self._hot) >= NESTED_RUNS_MAX:
+            detail = f"runs that wait for each other nest deeper than NESTED_RUNS_MAX, {NESTED_RUNS_MAX}"
+            raise runtime_fault(detail, title="Limit Exceeded")
         definition = await self._journal.find_document(command.namespace, command.name, command.version)
         if definition is None:
             detail = f"there is no workflow {command.namespace}/{command.name}:{command.version}"
-            fault = configuration_fault(f"{detail}; make it known with --with").fault
-            self._answer(hot, Failed(self._clock.now(), command.id, fault))
-            return
+            raise configuration_fault(f"{detail}; make it known with --with")
         await self._create(definition, run, command.input, hot, command)
 
     # ── runs in memory ────────────────────────────────────────────────────────────────

@@ -85,7 +85,7 @@ class Call(Kind):
         """Fetch and check a function's definition; answer the node under which it is now known."""
         definition = fold.fetch(frame, _function_endpoint(fold, frame, name), "text")
         text = definition if isinstance(definition, str) else str(definition)
-        node = "@" + derived_id(text)
+        node = "@" + derived_id(name, text)
         if node not in fold.state.resources:
             function = read_function(text, name)
             fold.state.resources = {**fold.state.resources, node: [name, function]}
