@@ -101,6 +101,13 @@ def test_a_wrong_word_gets_the_nearest_right_one(tenuto: Tenuto) -> None:
     )
 
 
+def test_no_word_at_all_gets_the_overview(tenuto: Tenuto) -> None:
+    """`tenuto` alone prints what `tenuto --help` does, on standard error, with status 2."""
+    called = tenuto()
+
+    assert called == type(called)(2, "", tenuto("--help").out)
+
+
 def test_a_file_in_place_of_a_command_is_understood(tenuto: Tenuto) -> None:
     """`tenuto flow.yaml` says how to run it."""
     called = tenuto("flow.yaml")

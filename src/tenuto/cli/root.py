@@ -103,6 +103,9 @@ def run_command_line(root: Root, wiring: Wiring, arguments: Sequence[str] | None
             obj=wiring,
             color=None if wiring.settings.color else False,
         )
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        status = error.exit_code
     except click.ClickException as error:
         _complain_usage(error)
         status = error.exit_code
