@@ -176,6 +176,19 @@ def test_the_suffix_decides_what_is_drawn(tenuto: Tenuto, write: Write, tmp_path
     assert (tmp_path / "x.md").read_text().startswith("```mermaid\nflowchart TD\n")
 
 
+def test_a_suffix_of_another_kind_of_picture_is_refused(tenuto: Tenuto, write: Write, tmp_path: Path) -> None:
+    """No SVG text under a name that ends in .png, unless --format asks for just that."""
+    write("flow", "- a: {set: {x: 1}}")
+    called = tenuto("graph", "flow.yaml", "-o", "x.png")
+
+    assert (called.status, (tmp_path / "x.png").exists()) == (2, False)
+    assert called.err.startswith(
+        "error: pictures are SVG or Mermaid text, not .png\nhint: end the name in .svg"
+    )
+    assert tenuto("graph", "flow.yaml", "-o", "x.txt", "--format", "svg").status == 0
+    assert tenuto("graph", "flow.yaml", "-o", "x").status == 0
+
+
 def test_an_invalid_workflow_is_not_drawn(tenuto: Tenuto, write: Write) -> None:
     """The mistakes are shown instead, with status 2."""
     write("flow", "- a: {nothing: 1}")

@@ -140,11 +140,11 @@ def graph(wiring: Wiring, /, file: str, format: str | None, output: Path | None)
       tenuto graph hello.yaml -o hello.svg
       tenuto graph hello.yaml --format mermaid
     """
+    if format is None:
+        format = _drawn_as(output)
     checked = check(_shown(file), read(file), wiring.known([Path(file).parent]))
     if checked.source is None or checked.errors:
         raise InvalidDocument(checked.file, checked.errors)
-    if format is None:
-        format = "mermaid" if output and output.suffix in {".mmd", ".mermaid", ".md"} else "svg"
     picture = graph_of(checked.source.data)
     text = svg(picture) if format == "svg" else mermaid(picture)
     if output is None:
@@ -157,3 +157,16 @@ def graph(wiring: Wiring, /, file: str, format: str | None, output: Path | None)
     except OSError as error:
         raise InvalidInput(f"cannot write {output}: {error.strerror or error}") from error
     click.echo(f"{output} is written.", err=True)
+
+
+def _drawn_as(output: Path | None) -> str:
+    """Return the format that a file's suffix asks for; SVG if it has none."""
+    suffix = "" if output is None else output.suffix.lower()
+    if suffix in {"", ".svg"}:
+        return "svg"
+    if suffix in {".mmd", ".mermaid", ".md"}:
+        return "mermaid"
+    raise InvalidInput(
+        f"pictures are SVG or Mermaid text, not {suffix}",
+        hint="end the name in .svg, .mmd, .mermaid or .md, or say --format; other programs turn SVG into PNG or PDF",
+    )
