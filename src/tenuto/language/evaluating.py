@@ -242,9 +242,9 @@ class Evaluating(Working):
 
     def authentication(self, frame: TaskFrame, value: Json, written: Json, data: Json) -> Json:
         """Resolve a name or `use: name` to the policy of that name, `basic: {use: secret}` to its secret."""
-        name = value.get("use") if isinstance(value, dict) else written
-        if not isinstance(value, dict) and name != value:
+        if not isinstance(value, dict) and value != written:
             return value
+        name = _used(value, written) if isinstance(value, dict) else value
         if isinstance(name, str):
             policies = self.outline.use.get("authentications") or {}
             if name not in policies:
@@ -257,8 +257,9 @@ class Evaluating(Working):
     def _scheme(self, policy: Json, written: Json, data: Json) -> Json:
         if not isinstance(policy, dict):
             return policy
-        if isinstance(policy.get("use"), str):
-            return f"\x01{self.state.nonce}:{policy['use']}\x01"
+        secret = _used(policy, written)
+        if secret is not None:
+            return f"\x01{self.state.nonce}:{secret}\x01"
         inner = written if isinstance(written, dict) else {}
         result = dict(policy)
         if "authority" in result:
@@ -304,6 +305,14 @@ def _arguments(frame: TaskFrame) -> tuple[str, ...]:
     if frame.phase < BODY:
         return ("context", "task", "workflow", "runtime")
     return ("context", "input", "task", "workflow", "runtime", "authorization")
+
+
+def _used(value: dict[str, Json], written: Json) -> str | None:
+    """Return what `use` names. Only the document may name a policy or a secret: data must not reach them."""
+    name = value.get("use")
+    if name is not None and not (isinstance(written, dict) and written.get("use") == name):
+        raise configuration_fault("the `use` of an authentication has to stand in the document itself")
+    return name
 
 
 def uri_of(value: Json, written: Json, data: Json) -> Json:
