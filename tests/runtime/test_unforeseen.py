@@ -15,6 +15,7 @@ from tenuto.engine.ports import RunRow
 from tenuto.engine.rules import DATA_DEPTH_MAX
 from tenuto.errors import InvalidInput, LimitExceeded
 from tenuto.runtime.recording import read_entry, written
+from tenuto.storage import journal as journal_module
 from tests.runtime.bench import Bench, bench
 from tests.runtime.test_worker import THREE, called
 
@@ -211,3 +212,40 @@ async def test_a_store_under_pressure_is_given_time(tmp_path: Path) -> None:
 
     assert row.status == "completed"
     assert waited
+
+
+async def test_a_result_that_is_too_large_for_the_store_is_the_actions_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of that action only; what is just small enough is recorded."""
+    monkeypatch.setattr(journal_module, "ENTRY_BYTES_MAX", 10_000)
+    async with bench(tmp_path) as made:
+        perform = made.worker._gate.perform
+        give(made, "x" * 20_000)
+        large = await settled(made, await made.start(ONE))
+        give(made, "x" * 9_000)
+        small = await settled(made, await made.start(ONE))
+        made.worker._gate.perform = perform  # type: ignore[method-assign]
+        after = await settled(made, await made.start(THREE))
+
+    assert large.outcome is not None
+    assert "ENTRY_BYTES_MAX" in large.outcome["error"]["detail"]
+    assert (small.status, after.status) == ("completed", "completed")
+
+
+async def test_an_event_that_cannot_be_recorded_is_its_senders_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those who listen are as they were, and hear the next."""
+    monkeypatch.setattr(journal_module, "ENTRY_BYTES_MAX", 10_000)
+    listener = "do: [{l: {listen: {to: {one: {with: {type: t}}}}}}]"
+    speaker = "do: [{e: {emit: {event: {with: {type: t, data: '${ \"x\" * . }'}}}}}]"
+    async with bench(tmp_path) as made:
+        listening = await made.start(listener, name="listener")
+        loud = await settled(made, await made.start(speaker, 20_000, name="speaker"))
+        waiting = await settled(made, listening)
+        await settled(made, await made.start(speaker, 5, name="speaker"))
+        heard = await settled(made, listening)
+
+    assert (loud.status, waiting.status) == ("faulted", "waiting")
+    assert heard.outcome == {"output": ["xxxxx"]}
