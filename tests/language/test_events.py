@@ -43,6 +43,16 @@ def test_the_uris_of_an_event_are_templates() -> None:
     assert (event["source"], event["dataschema"]) == ("https://x.test/4", "/s/4")
 
 
+def test_the_standard_attributes_of_an_event_are_texts() -> None:
+    """Numbers are written out, null leaves an attribute to its default; the data stays what it is."""
+    body = "do: [{e: {emit: {event: {with: {type: t, id: '${ .n }', subject: '${ .n }', time: '${ null }', data: '${ .n }'}}}}}]"
+    event = play(body, {"n": 4}).output
+
+    assert (event["id"], event["subject"], event["data"]) == ("4", "4", 4)
+    assert event["time"] == "2023-11-14T22:13:20.000Z"
+    assert play(body, {"n": [4]}).fault.type.endswith("/configuration")
+
+
 def listen(to: str, rest: str = "", **options: Any) -> str:
     """Return a document that listens and then shows what it got."""
     return f"do:\n  - l: {{listen: {{to: {to}{options.get('read', '')}}}{rest}}}\n"
@@ -142,6 +152,16 @@ def test_an_expected_correlation_value_is_a_constant_or_an_expression(expect: st
         listen("{one: {with: {type: a}, correlate: {room: {from: .room, expect: %s}}}}" % expect), {"want": 1}
     )
     arrived(run, {"type": "a", "room": 1})
+
+    assert run.run is not None
+    assert run.run.over is fits
+
+
+@pytest.mark.parametrize(("value", "fits"), [(True, True), ("true", True), (False, False)])
+def test_a_constant_is_compared_with_other_values_as_json_has_them(value: object, fits: bool) -> None:
+    """`expect` is a text in the document, whatever the event has."""
+    run = begin(listen("{one: {with: {type: a}, correlate: {ok: {from: .ok, expect: 'true'}}}}"))
+    arrived(run, {"type": "a", "ok": value})
 
     assert run.run is not None
     assert run.run.over is fits

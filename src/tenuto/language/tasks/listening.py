@@ -193,7 +193,7 @@ def _correlates(
                 task.template(f"expect/{name}/{correlation['expect']}", correlation["expect"]),
                 frame.input,
             )
-            if str(value) != str(wanted) and value != wanted:
+            if value != wanted and _text(value) != _text(wanted):
                 return False
         elif expect.setdefault(name, value) != value:
             return False
@@ -201,10 +201,12 @@ def _correlates(
     return True
 
 
+def _text(value: Json) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
 def _read(event: dict[str, Json], how: str) -> Json:
     if how == "envelope":
         return event
     data = event.get("data")
-    if how == "raw":
-        return data if isinstance(data, str) else msgspec.json.encode(data).decode()
-    return data
+    return _text(data) if how == "raw" else data

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+import msgspec
+
 from tenuto.engine.model import Emit, Json
 from tenuto.engine.rules import derived_id
 from tenuto.errors import Fault, Faulted, configuration_fault
@@ -9,6 +13,8 @@ from tenuto.language.evaluating import iso_time, uri_of
 from tenuto.language.fold import Fold, Kind
 from tenuto.language.program import Task
 from tenuto.language.state import TaskFrame, WaitData
+
+_TEXTS: Final = frozenset(("id", "source", "type", "time", "subject", "datacontenttype", "dataschema"))
 
 
 class Workflow(Kind):
@@ -101,6 +107,17 @@ class Wait(Kind):
         fold.complete(frame, frame.input)
 
 
+def _attribute(name: str, value: Json) -> Json:
+    """Return an attribute of an event; CloudEvents has text in those that it names itself."""
+    if name not in _TEXTS or isinstance(value, str):
+        return value
+    if isinstance(value, dict | list):
+        raise configuration_fault(
+            f"the `{name}` of an event is a text, not {msgspec.json.encode(value).decode()}"
+        )
+    return msgspec.json.encode(value).decode()
+
+
 class EmitTask(Kind):
     """An event for whoever listens; the task's output is the event."""
 
@@ -119,9 +136,13 @@ class EmitTask(Kind):
             "id": derived_id(fold.state.run, frame.key, "event"),
             "source": f"/{document['namespace']}/{document['name']}/{document['version']}",
             "time": iso_time(fold.now),
-            **{name: value for name, value in {**attributes, **uris}.items() if value is not None},
+            **{
+                name: _attribute(name, value)
+                for name, value in {**attributes, **uris}.items()
+                if value is not None
+            },
         }
-        if not isinstance(event.get("type"), str):
+        if "type" not in event:
             raise configuration_fault("an event needs a type, a text")
         frame.output = event
         frame.data = WaitData()
