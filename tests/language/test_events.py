@@ -250,3 +250,10 @@ def test_foreach_without_output_keeps_the_events() -> None:
     arrived(run, A)
 
     assert run.output == [1]
+
+
+def test_an_event_is_an_object() -> None:
+    """Anything else is the fault of the task, said in the document's words."""
+    made = play("do: [{a: {emit: {event: {with: '${ 5 }'}}}}]")
+
+    assert made.fault.detail == "`emit.event.with` must give an object of attributes"

@@ -130,6 +130,8 @@ class EmitTask(Kind):
             for name in ("source", "dataschema")
             if name in written
         }
+        if not isinstance(attributes, dict):
+            raise configuration_fault("`emit.event.with` must give an object of attributes")
         document = fold.outline.document["document"]
         event = {
             "specversion": "1.0",
