@@ -168,5 +168,5 @@ def _drawn_as(output: Path | None) -> str:
         return "mermaid"
     raise InvalidInput(
         f"pictures are SVG or Mermaid text, not {suffix}",
-        hint="end the name in .svg, .mmd, .mermaid or .md, or say --format; other programs turn SVG into PNG or PDF",
+        hint="end the name in .svg, .mmd, .mermaid or .md, or say --format; rsvg-convert makes PNG of SVG",
     )
