@@ -175,7 +175,6 @@ def test_other_workflows_are_made_known(tenuto: Tenuto, write: Write, tmp_path: 
     assert tenuto("run", "main.yaml", "--with", "library/notes.yaml").status == 2
 
 
-SECRET = "- a: {set: {is: '${ $secrets.token == \"s3cret\" }'}}"
 USES = "use: {secrets: [token]}\n"
 
 
@@ -192,6 +191,23 @@ def test_secrets_come_from_a_file_or_the_environment(tenuto: Tenuto, write: Writ
     assert tenuto("run", "flow.yaml", "-o", "json", env={"TENUTO_SECRET_TOKEN": "s3cret"}).out == "0\n"
     assert tenuto("run", "flow.yaml").status == 1
     assert b"s3cret" not in (tmp_path / ".tenuto" / "tenuto.db").read_bytes()
+
+
+def test_a_secret_that_nobody_gave_is_told_before_anything_runs(
+    tenuto: Tenuto, write: Write, tmp_path: Path
+) -> None:
+    """A warning at the start, for what is declared and missing only; the run goes as far as it can."""
+    write("flow", "- a: {set: {x: 1}}", "use: {secrets: [api-key, token]}\n")
+    (tmp_path / "secrets.yaml").write_text("token: s3cret\n")
+    missing = tenuto("run", "flow.yaml", "--secrets", "secrets.yaml", "-o", "json")
+    given = tenuto("run", "flow.yaml", "--secrets", "secrets.yaml", env={"TENUTO_SECRET_API_KEY": "1"})
+
+    assert (missing.status, missing.out) == (0, '{"x":1}\n')
+    assert missing.err.startswith(
+        "warning: no value is given for `api-key` of `use.secrets`\n"
+        "hint: give it with --secrets FILE or TENUTO_SECRET_API_KEY\nrun "
+    )
+    assert given.err.startswith("run ")
 
 
 def test_a_bad_secrets_file_does_not_leak(tenuto: Tenuto, write: Write, tmp_path: Path) -> None:
@@ -513,6 +529,18 @@ def test_an_unexpected_error_says_where_to_report_it(
     assert quiet.err.startswith("error: RuntimeError: boom\nhint: ")
     assert "Traceback" in loud.err
     assert "Traceback" in tenuto("run", "flow.yaml", env={"TENUTO_DEBUG": "1"}).err
+
+
+@pytest.mark.parametrize(
+    "words", [["resume"], ["resume", "r"], ["retry", "r", "--from", "a"], ["suspend", "r"], ["cancel", "r"]]
+)
+def test_what_needs_a_run_makes_no_database(words: list[str], tenuto: Tenuto, tmp_path: Path) -> None:
+    """In a folder without one, each command says so, as `runs` and `show` do, and leaves nothing behind."""
+    called = tenuto(*words)
+
+    assert called == tenuto("runs")
+    assert called.err.startswith("error: there is no database at ")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_hold_a_database_is_an_error(tenuto: Tenuto, write: Write) -> None:

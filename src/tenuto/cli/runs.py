@@ -23,12 +23,12 @@ from tenuto.cli.progress import Progress
 from tenuto.cli.terminal import COLORS, command, duration
 from tenuto.cli.wiring import Wiring
 from tenuto.engine.ports import DocumentRow, RunRow
-from tenuto.errors import DatabaseHeld, Invalid, InvalidInput
+from tenuto.errors import DatabaseHeld, Invalid, InvalidInput, NotFound
 from tenuto.operations.desk import Desk
 from tenuto.operations.documents import Checked, check, check_input, definition, is_workflow
 from tenuto.operations.history import entries, find_open_row, find_row
 from tenuto.operations.runs import cancel_run, resume_run, retry_run, settle_run, start_run, suspend_run
-from tenuto.settings import Settings
+from tenuto.settings import Settings, secret_variable
 
 _Result = TypeVar("_Result")
 
@@ -45,6 +45,12 @@ class Session:
         """Return the command that does `verb` with a run."""
         works = verb in {"resume", "retry"}
         return command(verb, run, self.settings, self.options, works=works)
+
+    def require_database(self) -> None:
+        """Raise NotFound where there is no database yet, so that none is made just to be empty."""
+        path = self.settings.database.resolve()
+        if not path.exists():
+            raise NotFound(f"there is no database at {path}", hint="Name it with --db, or start a run first.")
 
     def progress(self) -> Progress:
         """Return what shows the run on standard error."""
@@ -93,6 +99,7 @@ def run(wiring: Wiring, /, file: str, data: str | None, id: str | None, format: 
         return INVALID
     given = read_input(data)
     check_input(checked, given)
+    _warn_of_secrets(checked, session.settings)
     row = definition(checked, None if file == "-" else str(Path(file).resolve()))
     known = list(_known(session.settings))
 
@@ -121,6 +128,7 @@ def resume(wiring: Wiring, /, run: str | None, format: str, **options: Any) -> i
       tenuto resume 4f1c
     """
     session = Session(wiring, options)
+    session.require_database()
     known = list(_known(session.settings))
 
     async def begin(desk: Desk) -> str:
@@ -160,6 +168,7 @@ def retry(wiring: Wiring, /, run: str, task: str, data: str | None, format: str,
       tenuto retry 4f1c --from /do/2/sendMail --input '{"to": "ada@example.com"}'
     """
     session = Session(wiring, options)
+    session.require_database()
     given = None if data is None else read_input(data)
     known = list(_known(session.settings))
 
@@ -229,6 +238,17 @@ def _usable(checked: Checked) -> bool:
         if problem.severity == "error" or not checked.errors:
             click.echo(described(checked.file, checked.text, problem), err=True)
     return not checked.errors
+
+
+def _warn_of_secrets(checked: Checked, settings: Settings) -> None:
+    """Name the secrets that the document declares and nobody gave, before anything runs."""
+    use = checked.source.data.get("use") if checked.source is not None else None
+    missing = [name for name in (use or {}).get("secrets") or () if name not in settings.secrets]
+    if missing:
+        names = ", ".join(f"`{name}`" for name in missing)
+        variables = ", ".join(secret_variable(name) for name in missing)
+        click.echo(f"warning: no value is given for {names} of `use.secrets`", err=True)
+        click.echo(f"hint: give it with --secrets FILE or {variables}", err=True)
 
 
 def _known(settings: Settings) -> list[DocumentRow]:
@@ -368,6 +388,8 @@ def _tell(
     status: str,
     **more: Any,
 ) -> int:
+    session.require_database()
+
     async def work() -> str:
         async with session.wiring.work(session.settings) as desk:
             return await do(desk)
