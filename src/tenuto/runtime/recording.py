@@ -41,8 +41,8 @@ def written(event: Event) -> tuple[Event, bytes]:
         raise LimitExceeded(f"the data passes DATA_DEPTH_MAX, {DATA_DEPTH_MAX} levels") from None
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"this is nothing that JSON can carry: {error}") from None
-    # Data that nests has a bracket for each level: most is seen at a glance not to.
-    if data.count(b"[") + data.count(b"{") > DATA_DEPTH_MAX:
+    # Data that nests has two brackets for each level: most is seen at a glance not to.
+    if len(data) > 2 * DATA_DEPTH_MAX and data.count(b"[") + data.count(b"{") > DATA_DEPTH_MAX:
         passed = passed_limit(msgspec.json.decode(data))
         if passed is not None:
             raise LimitExceeded(f"the data passes {passed}")

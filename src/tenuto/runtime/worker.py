@@ -132,7 +132,8 @@ class Worker:
     async def start(self, definition: DocumentRow, data: Json, *, run: str | None = None) -> str:
         """Start a run; see `Runner.start`."""
         self._check()
-        await self._relieved()
+        if self._journal.pressure:
+            await self._journal.drained()
         if not self._memory.knows(definition.digest):
             await self._journal.put_documents([definition])
         if run is None:
@@ -171,7 +172,8 @@ class Worker:
     async def tell(self, run: str, event: Event) -> None:
         """Give a run an event from outside; see `Runner.tell`."""
         self._check()
-        await self._relieved()
+        if self._journal.pressure:
+            await self._journal.drained()
         hot = await self._memory.load(run)
         if hot is None:
             row = await self._journal.run(run)
@@ -480,7 +482,8 @@ class Worker:
             outcome = await self._gate.perform(hot.row.id, command, hot.definition.folders)
         finally:
             self._jobs.acted()
-        await self._relieved()
+        if self._journal.pressure:
+            await self._journal.drained()
         now = self._clock.now()
         if isinstance(outcome, Fault):
             self._answer(hot, Failed(now, command.id, outcome))
@@ -679,11 +682,6 @@ class Worker:
     def _is_needed(self, run: str) -> bool:
         """Whether a run has to stay in memory although it only waits."""
         return run in self._settling or self._listeners.hears_lifecycle_events(run)
-
-    async def _relieved(self) -> None:
-        """Wait while the store has more to write than it wants to hold."""
-        if self._journal.pressure:
-            await self._journal.drained()
 
     async def _flushed(self) -> None:
         await self._journal.flush()
