@@ -25,9 +25,7 @@ _TASK_EVENTS: Final = {
 }
 
 
-def lifecycle_events(
-    row: RunRow, seq: int, entry: Entry, finish: Finish | None
-) -> Iterator[dict[str, Json]]:
+def lifecycle_events(row: RunRow, seq: int, entry: Entry, finish: Finish | None) -> Iterator[dict[str, Json]]:
     """Yield the lifecycle events that follow from entry number `seq` of a run, in order.
 
     `finish` is the run's end, if the entry brought it.
