@@ -16,7 +16,7 @@ from tests.doors.conftest import Tenuto
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
-UNITS = {"": 1, " levels": 1, " MiB": 1024 * 1024}
+UNITS = {"": 1, " levels": 1, " days": 1, " MiB": 1024 * 1024}
 
 
 def test_every_setting_is_documented() -> None:
@@ -38,9 +38,9 @@ def test_every_variable_that_is_read_is_listed() -> None:
 def test_limits_are_what_the_page_says(value: str, name: str) -> None:
     """Each limit's number in settings.md is the one in the code."""
     module, _, constant = name.rpartition(".")
-    number, unit = re.fullmatch(r"(\d+)(.*)", value).groups()  # type: ignore[union-attr]
+    number, unit = re.fullmatch(r"([\d,]+)(.*)", value).groups()  # type: ignore[union-attr]
 
-    assert getattr(import_module(f"tenuto.{module}"), constant) == int(number) * UNITS[unit]
+    assert getattr(import_module(f"tenuto.{module}"), constant) == int(number.replace(",", "")) * UNITS[unit]
 
 
 def test_nothing_else_reads_the_environment() -> None:
