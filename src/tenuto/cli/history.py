@@ -102,7 +102,7 @@ def show(
 
     As JSON: {id, status, document: {namespace, name, version, digest}, started, ended, input,
     output, error, tasks: [{path, name, type, status, attempt, started, ended}], skipped}, with
-    the tasks in the order in which they started.
+    the tasks in the order in which they started, and `reason` if it was cancelled with one.
 
     \b
     Examples:
@@ -134,7 +134,7 @@ def show(
         again = command("resume", view.row.id, settings, {}, works=True)
         click.echo(_text(view, tasks, listed, detailed=wanted is not None, again=again))
         return
-    shown = RunView(view.row, view.input, tasks).to_json()
+    shown = RunView(view.row, view.input, tasks, view.reason).to_json()
     if wanted is not None:
         shown["tasks"] = [_detailed(task) for task in tasks]
     write({**shown, "events": [event.to_json() for event in listed]} if events else shown, format)
@@ -166,6 +166,8 @@ def _text(
     ]
     if row.ended is not None:
         facts.append(("took", duration(ended - row.started)))
+    if view.reason is not None:
+        facts.append(("reason", printable(view.reason)))
     if row.origin:
         facts.append(("goes on from", row.origin))
     if row.parent:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from tenuto.engine.model import Answered, Entry, Failed, Json, Note, Restarted, Started
+from tenuto.engine.model import Answered, CancelRequested, Entry, Failed, Json, Note, Restarted, Started
 from tenuto.engine.ports import Journal, RunRow
 from tenuto.errors import NotFound
 
@@ -50,11 +50,12 @@ class TaskView(msgspec.Struct):
 
 
 class RunView(msgspec.Struct, frozen=True):
-    """A run with its tasks, in the order in which they started."""
+    """A run with its tasks, in the order in which they started; `reason` is why it was cancelled."""
 
     row: RunRow
     input: Json
     tasks: Sequence[TaskView]
+    reason: str | None = None
 
     @property
     def output(self) -> Json:
@@ -73,6 +74,7 @@ class RunView(msgspec.Struct, frozen=True):
             "input": self.input,
             "output": self.output,
             "error": self.error,
+            **({} if self.reason is None else {"reason": self.reason}),
             "tasks": [task_to_json(task) for task in self.tasks if task.status != "skipped"],
             "skipped": [task.path for task in self.tasks if task.status == "skipped"],
         }
@@ -153,12 +155,14 @@ async def show_run(journal: Journal, run: str | None) -> RunView:
         NotFound: There is no such run.
     """
     row = await find_row(journal, run)
-    tasks, data = Tasks(), None
+    tasks, data, reason = Tasks(), None, None
     async for _, entry in entries(journal, row.number):
         tasks.tell(entry)
         if isinstance(entry.event, Started) and data is None:
             data = entry.event.input
-    return RunView(row, data, tasks.all)
+        elif isinstance(entry.event, CancelRequested):
+            reason = entry.event.reason
+    return RunView(row, data, tasks.all, reason)
 
 
 async def show_events(journal: Journal, row: RunRow) -> AsyncIterator[EventView]:

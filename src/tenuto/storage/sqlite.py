@@ -57,12 +57,13 @@ _SETTINGS: Mapping[str, object] = {"journal_mode": "wal", "synchronous": 2, "ful
 own cache where the system tells these apart."""
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 
 _HINTS: Mapping[int, str] = {
     sqlite3.SQLITE_FULL: "Free some disk space, then start again: everything acknowledged is there.",
     sqlite3.SQLITE_IOERR: "Look into the system log for disk errors before you start again.",
     sqlite3.SQLITE_READONLY: "Make the database file, its folder and its file system writable.",
-    sqlite3.SQLITE_CANTOPEN: "Check that the folder exists and may be written.",
+    sqlite3.SQLITE_CANTOPEN: "Check that the folder exists and may be written, or name another with --db.",
     sqlite3.SQLITE_BUSY: "Another program keeps the database locked; end it, then start again.",
     sqlite3.SQLITE_CORRUPT: "Restore the file from a backup, and check the disk.",
     sqlite3.SQLITE_NOTADB: "Name another file with --db.",
@@ -75,10 +76,13 @@ def explain(error: BaseException, path: Path) -> StorageFailed:
     if isinstance(error, StorageFailed):
         return error
     code = getattr(error, "sqlite_errorcode", None)
-    if isinstance(error, OSError) and error.errno in _NO_SPACE:
-        code = sqlite3.SQLITE_FULL
+    words: object = error
+    if isinstance(error, OSError):
+        code = sqlite3.SQLITE_FULL if error.errno in _NO_SPACE else None
+        code = sqlite3.SQLITE_CANTOPEN if error.errno in _NO_PLACE else code
+        words = error.strerror or error
     hint = None if code is None else _HINTS.get(code & 0xFF)
-    return StorageFailed(f"{path}: {error or type(error).__name__}", hint=hint)
+    return StorageFailed(f"{path}: {words or type(error).__name__}", hint=hint)
 
 
 def check_build(options: Iterable[str], version: tuple[int, ...]) -> None:
@@ -246,7 +250,10 @@ async def open_reader(path: Path) -> DatabaseReader:
 def _open(path: Path, command: str) -> tuple[FileLock, SqliteWriter]:
     path = path.resolve()
     with contextlib.ExitStack() as undo, _explained(path):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except FileExistsError as error:
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from error
         lock = FileLock(path, command)
         undo.callback(lock.release)
         _create(path)
