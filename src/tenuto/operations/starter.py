@@ -84,7 +84,7 @@ do:
                 guests: ${ .guests }
                 greetings: ${ .greetings }
 
-  # `wait` is a durable timer. A second here; a month works the same way.
+  # `wait` is a durable timer. A moment here; a month works the same way.
   - pause:
       wait:
         milliseconds: 200
