@@ -26,7 +26,7 @@ from tenuto.runtime.catalog import Catalog
 from tenuto.runtime.definitions import builder
 from tenuto.runtime.evaluation import Evaluator
 from tenuto.runtime.network import SystemNetwork
-from tenuto.runtime.system import SystemChance, SystemClock
+from tenuto.runtime.system import SystemChance, SystemClock, collect_seldom
 from tenuto.runtime.worker import Worker
 from tenuto.storage.sqlite import open_journal
 
@@ -42,6 +42,7 @@ SOURCE = (
 async def work(database: Path, runs: int) -> None:
     """Be the process: start `runs` runs if there are none, else take up what is there; report on stdout."""
     began = time.perf_counter()
+    collect_seldom()
     workers: list[Worker] = []
     journal = await open_journal(database, failed=lambda error: workers[0].fail(error))
     catalog, evaluator = Catalog.discover(), Evaluator()

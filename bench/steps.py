@@ -26,7 +26,7 @@ from tenuto.runtime.catalog import Catalog
 from tenuto.runtime.definitions import builder
 from tenuto.runtime.evaluation import Evaluator
 from tenuto.runtime.network import SystemNetwork
-from tenuto.runtime.system import SystemChance, SystemClock
+from tenuto.runtime.system import SystemChance, SystemClock, collect_seldom
 from tenuto.runtime.worker import Worker
 from tenuto.storage.sqlite import open_journal
 
@@ -53,6 +53,7 @@ def floor_seconds(folder: Path) -> float:
 
 async def measure(folder: Path, rounds: int, runs: int) -> None:
     """Print the figures."""
+    collect_seldom()
     workers: list[Worker] = []
     journal = await open_journal(folder / "bench.db", failed=lambda error: workers[0].fail(error))
     catalog, evaluator = Catalog.discover(), Evaluator()

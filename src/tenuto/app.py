@@ -105,7 +105,7 @@ async def opened(settings: Settings) -> AsyncIterator[Desk]:
     from tenuto.runtime.control import answering
     from tenuto.runtime.definitions import builder
     from tenuto.runtime.evaluation import Evaluator
-    from tenuto.runtime.system import SystemChance, SystemClock
+    from tenuto.runtime.system import SystemChance, SystemClock, collect_seldom
     from tenuto.runtime.worker import Worker
     from tenuto.storage.sqlite import open_journal
 
@@ -113,6 +113,7 @@ async def opened(settings: Settings) -> AsyncIterator[Desk]:
         from tenuto.runtime.privacy import hide_secrets
 
         hide_secrets(os.environ, SECRET_PREFIX)
+    collect_seldom()
     network = _network(settings)
     catalog, clock = Catalog.discover(), SystemClock()
     folders = (*(path if path.is_dir() else path.parent for path in settings.known), Path.cwd())
