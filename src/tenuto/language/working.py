@@ -6,10 +6,11 @@ change. This is what keeps the fold pure while it works in place.
 
 from __future__ import annotations
 
-import copy
 from collections import deque
 from collections.abc import Callable
 from typing import Any
+
+from msgspec.structs import replace
 
 from tenuto.engine.model import Command, Drop, Json, Note, Wake
 from tenuto.language.program import Outline
@@ -22,7 +23,7 @@ class Working:
     def __init__(self, outline: Outline, state: State, now: float) -> None:
         self.outline = outline
         self.now = now
-        self.state = copy.copy(state)
+        self.state = replace(state)
         self.frames = state.frames.draft()
         self.waits = state.waits.draft()
         self.commands: list[Command] = []
@@ -38,9 +39,9 @@ class Working:
         """Return this fold's own copy of a frame, safe to change."""
         if frame.id in self._owned:
             return self.frames[frame.id]
-        mine = copy.copy(frame)
+        mine = replace(frame)
         if isinstance(mine, TaskFrame) and mine.data is not None:
-            mine.data = copy.copy(mine.data)
+            mine.data = replace(mine.data)
         self.frames[mine.id] = mine
         self._owned.add(mine.id)
         return mine
