@@ -8,7 +8,17 @@ from collections.abc import Iterator
 from tests.architecture.modules import Module, modules, parse
 
 GATE = "runtime.actions"
-OUTSIDE = {"aiohttp", "asyncpg", "aiomysql", "asyncssh", "aiosmtplib", "grpc", "subprocess", "socket", "urllib.request"}
+OUTSIDE = {
+    "aiohttp",
+    "asyncpg",
+    "aiomysql",
+    "asyncssh",
+    "aiosmtplib",
+    "grpc",
+    "subprocess",
+    "socket",
+    "urllib.request",
+}
 # The lock names its host; the children of the second lane are ours, and reach nothing.
 NOT_OUTSIDE = {"storage.lock", "runtime.evaluation", "runtime.evaluation_child"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 
 import pytest
@@ -324,7 +324,7 @@ async def test_entries_without_end_are_no_answer(
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
-        with suppress(ConnectionError):
+        with closing(writer), suppress(ConnectionError):
             while True:
                 writer.write(entry_of(1) * 100)
                 await writer.drain()

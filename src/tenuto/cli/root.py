@@ -5,6 +5,7 @@ Commands are loaded by name, one at a time, so that the overview stays fast.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -79,6 +80,15 @@ class Root(click.Group):
             hint = f"to run a workflow: tenuto run {name}"
         raise click.UsageError(f"there is no command {name!r}\nhint: {hint}", ctx)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that is asked for. A reader that has left, as `head` does, is no failure."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # Without this, closing stdout would complain again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the overview from the list of commands, without loading one."""
         width = max(map(len, COMMANDS))
@@ -111,10 +121,6 @@ def run_command_line(root: Root, wiring: Wiring, arguments: Sequence[str] | None
         status = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         status = INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has left; without this, closing stdout would complain again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
     except TenutoError as error:
         if debug:
             traceback.print_exc()
@@ -123,6 +129,10 @@ def run_command_line(root: Root, wiring: Wiring, arguments: Sequence[str] | None
     except Exception as error:
         if debug:
             traceback.print_exc()
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            _say("error: the output cannot be written: no space left")
+            _say("hint: free some space; `tenuto show` shows again how a run ended")
+            sys.exit(OUT_OF_ORDER)
         _say(f"error: {type(error).__name__}: {error}")
         _say(f"hint: {REPORT}")
         status = OUT_OF_ORDER

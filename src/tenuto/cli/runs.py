@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -232,11 +233,17 @@ def cancel(wiring: Wiring, /, run: str, reason: str | None, **options: Any) -> i
 # ── what is common to them ───────────────────────────────────────────────────────────────
 
 
+def _note(text: str) -> None:
+    """Tell people something on standard error; a run goes on also where that cannot be written."""
+    with contextlib.suppress(OSError):
+        click.echo(text, err=True)
+
+
 def _usable(checked: Checked) -> bool:
     """Print what is wrong with a document; tell whether it can run all the same."""
     for problem in checked.problems:
         if problem.severity == "error" or not checked.errors:
-            click.echo(described(checked.file, checked.text, problem), err=True)
+            _note(described(checked.file, checked.text, problem))
     return not checked.errors
 
 
@@ -247,8 +254,8 @@ def _warn_of_secrets(checked: Checked, settings: Settings) -> None:
     if missing:
         names = ", ".join(f"`{name}`" for name in missing)
         variables = ", ".join(secret_variable(name) for name in missing)
-        click.echo(f"warning: no value is given for {names} of `use.secrets`", err=True)
-        click.echo(f"hint: give it with --secrets FILE or {variables}", err=True)
+        _note(f"warning: no value is given for {names} of `use.secrets`")
+        _note(f"hint: give it with --secrets FILE or {variables}")
 
 
 def _known(settings: Settings) -> list[DocumentRow]:
@@ -280,7 +287,7 @@ def _drive(session: Session, begin: Callable[[Desk], Awaitable[str]], format: st
                 current.append(id)
                 shared = await _remember(desk, id, progress) if taken_up else 0
                 again = session.suggest("resume", id)
-                click.echo(click.style(f"run {id}\nif it stops: {again}", dim=True), err=True)
+                _note(click.style(f"run {id}\nif it stops: {again}", dim=True))
                 progress.follow(id, shared)
                 drawing = asyncio.ensure_future(progress.draw_always())
                 return await settle_run(desk, id)
@@ -311,9 +318,9 @@ async def _remember(desk: Desk, run: str, progress: Progress) -> int:
 
 def _say_stopped(session: Session, current: list[str]) -> None:
     if current:
-        click.echo(f"stopped. To go on: {session.suggest('resume', current[0])}", err=True)
+        _note(f"stopped. To go on: {session.suggest('resume', current[0])}")
     else:
-        click.echo("stopped before the run began", err=True)
+        _note("stopped before the run began")
 
 
 def _until_interrupted(work: Coroutine[Any, Any, _Result], at_once: Callable[[], None]) -> _Result | None:
@@ -354,7 +361,7 @@ def _outcome(session: Session, row: RunRow, format: str) -> int:
     status = click.style(row.status, fg=COLORS.get(row.status), bold=True)
     outcome = row.outcome or {}
     if row.status == "completed":
-        click.echo(f"{status} in {took}. Look closer: {session.suggest('show', row.id)}", err=True)
+        _note(f"{status} in {took}. Look closer: {session.suggest('show', row.id)}")
         write(outcome.get("output"), format)
     elif row.status == "faulted":
         fault = outcome.get("error") or {}
@@ -363,12 +370,12 @@ def _outcome(session: Session, row: RunRow, format: str) -> int:
         if fault.get("instance", "").startswith("/do/"):
             again = session.suggest("retry", row.id)
             lines.append(f"Try again from there: {again} --from {_last_task(fault['instance'])}")
-        click.echo("\n".join(lines), err=True)
-        click.echo(msgspec.json.encode(fault).decode(), err=True)
+        _note("\n".join(lines))
+        _note(msgspec.json.encode(fault).decode())
     elif row.status == "cancelled":
-        click.echo(f"{status} after {took}. Look closer: {session.suggest('show', row.id)}", err=True)
+        _note(f"{status} after {took}. Look closer: {session.suggest('show', row.id)}")
     else:
-        click.echo(f"{status}. To go on: {session.suggest('resume', row.id)}", err=True)
+        _note(f"{status}. To go on: {session.suggest('resume', row.id)}")
     return BY_STATUS.get(row.status, COMPLETED)
 
 
@@ -400,7 +407,7 @@ def _tell(
         return _ask(session, verb, run, **more)
     if id is None:
         return INTERRUPTED
-    click.echo(f"{id} is {click.style(status, fg=COLORS.get(status))}", err=True)
+    _note(f"{id} is {click.style(status, fg=COLORS.get(status))}")
     return COMPLETED
 
 
@@ -413,5 +420,5 @@ def _ask(session: Session, verb: str, run: str, **more: Any) -> int:
         return row.id, await session.wiring.ask(session.settings, {"verb": verb, "run": row.id, **more})
 
     id, answer = asyncio.run(work())
-    click.echo(f"{id} is {answer.get('status')}, by the process that works on it", err=True)
+    _note(f"{id} is {answer.get('status')}, by the process that works on it")
     return COMPLETED

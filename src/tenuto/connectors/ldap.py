@@ -32,6 +32,7 @@ VERSION = "1.0.0"
 
 DEFAULT_TIMEOUT_SECONDS: Final = 30.0
 DEFAULT_LIMIT: Final = 1000
+CLOSE_SECONDS: Final = 2.0  # for the farewell
 PAGE_SIZE: Final = 500
 PORTS: Final = {"ldap": 389, "ldaps": 636}
 UNREADABLE: Final = frozenset({"userpassword", "unicodepwd"})  # kept as a hash: never compared
@@ -479,10 +480,15 @@ class _Session:
         return reply
 
     async def close(self) -> None:
-        """Say farewell."""
+        """Say farewell, and let go of the connection; a server that keeps it open is not waited for."""
         self._last += 1
         self._writer.write(wire.request(self._last, wire.unbind_request()))
         self._writer.close()
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._writer.wait_closed()
+        except (OSError, TimeoutError):
+            self._writer.transport.abort()
 
 
 def _fault(code: int, detail: str) -> Faulted:
