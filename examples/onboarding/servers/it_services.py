@@ -123,7 +123,7 @@ class Services:
         return Reply(201, record, changed=True)
 
     def remove(self, kind: str, employee: str, product: str) -> Reply:
-        """Take away what an employee has of a kind, or only one product; it is no error if there is nothing."""
+        """Take away what an employee has of a kind, or one product; nothing there is no error."""
         time.sleep(self._latency)
         gone = {"employee": employee} | ({"product": product} if product else {})
         with self._lock:
