@@ -28,6 +28,7 @@ ALLOWED = {
     "tenuto.cli.commands",
     "tenuto.cli.exits",
     "tenuto.cli.root",
+    "tenuto.cli.streams",
     "tenuto.cli.text",
     "tenuto.cli.wiring",
     "tenuto.errors",

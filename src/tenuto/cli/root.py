@@ -6,7 +6,6 @@ Commands are loaded by name, one at a time, so that the overview stays fast.
 from __future__ import annotations
 
 import errno
-import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ import click
 
 from tenuto.cli.commands import COMMANDS
 from tenuto.cli.exits import INTERRUPTED, INVALID, OUT_OF_ORDER
+from tenuto.cli.streams import abandon
 from tenuto.cli.text import printable
 from tenuto.cli.wiring import Wiring
 from tenuto.errors import Conflict as ConflictError
@@ -81,12 +81,12 @@ class Root(click.Group):
         raise click.UsageError(f"there is no command {name!r}\nhint: {hint}", ctx)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that is asked for. A reader that has left, as `head` does, is no failure."""
+        """Run the command that is asked for; 0 if a reader such as `head` has left, where Click says 1."""
+        run_it = super().invoke
         try:
-            return super().invoke(ctx)
+            return run_it(ctx)
         except BrokenPipeError:
-            # Without this, closing stdout would complain again.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            abandon(sys.stdout)
             return 0
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -130,6 +130,7 @@ def run_command_line(root: Root, wiring: Wiring, arguments: Sequence[str] | None
         if debug:
             traceback.print_exc()
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            abandon(sys.stdout)
             _say("error: the output cannot be written: no space left")
             _say("hint: free some space; `tenuto show` shows again how a run ended")
             sys.exit(OUT_OF_ORDER)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import sys
@@ -21,6 +20,7 @@ from tenuto.cli.options import complete_run, database_option, settings_of, worki
 from tenuto.cli.output import format_option, write
 from tenuto.cli.problems import described, fault_text
 from tenuto.cli.progress import Progress
+from tenuto.cli.streams import abandon
 from tenuto.cli.terminal import COLORS, command, duration
 from tenuto.cli.wiring import Wiring
 from tenuto.engine.ports import DocumentRow, RunRow
@@ -235,8 +235,10 @@ def cancel(wiring: Wiring, /, run: str, reason: str | None, **options: Any) -> i
 
 def _note(text: str) -> None:
     """Tell people something on standard error; a run goes on also where that cannot be written."""
-    with contextlib.suppress(OSError):
+    try:
         click.echo(text, err=True)
+    except OSError:
+        abandon(sys.stderr)
 
 
 def _usable(checked: Checked) -> bool:
