@@ -1,4 +1,4 @@
-"""What becomes of a command whose output nobody reads, or that cannot be written."""
+"""What people see of a command: output that nobody reads or that cannot be written, and suggestions."""
 
 from __future__ import annotations
 
@@ -78,3 +78,24 @@ def test_a_result_that_cannot_be_written_is_told(tenuto: Tenuto, write: Write, t
         "hint: free some space; `tenuto show` shows again how a run ended\n"
     )
     assert tenuto("show", "-o", "json").json["output"] == {"x": 1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("on_path", [True, False])
+def test_suggested_commands_can_be_typed(on_path: bool, tmp_path: Path) -> None:
+    """They begin with `tenuto` where the shell finds that, else with the way it was called."""
+    called = Path(sys.executable).with_name("tenuto")
+    path = f"{called.parent}:/usr/bin:/bin" if on_path else "/usr/bin:/bin"
+    done = subprocess.run(
+        [called, "init", "a/b.yaml"],
+        cwd=tmp_path,
+        env={"PATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    name = "tenuto" if on_path else str(called)
+
+    assert done.stdout == (
+        f"a/b.yaml is written. Next:\n  {name} run a/b.yaml\n  {name} graph a/b.yaml -o a/b.svg\n"
+    )

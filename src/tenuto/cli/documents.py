@@ -11,6 +11,7 @@ from tenuto.cli.exits import COMPLETED, INVALID
 from tenuto.cli.files import read, workflow_files
 from tenuto.cli.options import with_option
 from tenuto.cli.output import write
+from tenuto.cli.terminal import program
 from tenuto.cli.problems import as_json, described
 from tenuto.cli.wiring import Wiring
 from tenuto.errors import Conflict, InvalidDocument, InvalidInput
@@ -44,7 +45,8 @@ def init(place: Path, force: bool) -> None:
         raise Conflict(f"there is already a {file}", hint="--force replaces it") from None
     except OSError as error:
         raise InvalidInput(f"cannot write {file}: {error.strerror or error}") from error
-    click.echo(f"{file} is written. Next:\n  tenuto run {file}\n  tenuto graph {file} -o hello.svg")
+    click.echo(f"{file} is written. Next:")
+    click.echo(f"  {program()} run {file}\n  {program()} graph {file} -o {file.with_suffix('.svg')}")
 
 
 @click.command(short_help="Check workflow files and explain each mistake.")

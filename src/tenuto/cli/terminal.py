@@ -126,7 +126,7 @@ def program() -> str:
     if os.path.basename(called) == "__main__.py":
         return f"{shlex.quote(os.path.basename(sys.executable))} -m tenuto"
     found = shutil.which(os.path.basename(called))
-    if found is None or not os.path.exists(called) or os.path.samefile(found, called):
+    if not os.path.exists(called) or (found is not None and os.path.samefile(found, called)):
         return os.path.basename(called) or "tenuto"
     return shlex.quote(os.path.relpath(called) if called.startswith(os.getcwd() + os.sep) else called)
 
