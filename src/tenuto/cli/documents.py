@@ -11,8 +11,8 @@ from tenuto.cli.exits import COMPLETED, INVALID
 from tenuto.cli.files import read, workflow_files
 from tenuto.cli.options import with_option
 from tenuto.cli.output import write
-from tenuto.cli.terminal import program
 from tenuto.cli.problems import as_json, described
+from tenuto.cli.terminal import program
 from tenuto.cli.wiring import Wiring
 from tenuto.errors import Conflict, InvalidDocument, InvalidInput
 from tenuto.operations.documents import Checked, check, is_workflow
