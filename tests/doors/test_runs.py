@@ -68,6 +68,16 @@ def test_a_fault_is_the_last_line_as_json(tenuto: Tenuto, write: Write) -> None:
     assert " retry r --from /do/0/bad\n" in called.err
 
 
+def test_a_detail_of_several_lines_stays_so(tenuto: Tenuto, write: Write) -> None:
+    """A traceback can be read; whatever else could steer a terminal is shown by its name."""
+    fault = "{type: 'https://e.example/x', status: 500, title: No, detail: \"one\\ntwo\\e[2J\\rthree\\n\"}"
+    write("flow", f"- bad: {{raise: {{error: {fault}}}}}")
+    called = tenuto("run", "flow.yaml")
+
+    assert "500 No\n  one\n  two\\x1b[2J\\rthree\n  in /do/0/bad\n" in called.err
+    assert "500 No\n  one\n  two\\x1b[2J\\rthree\n  in /do/0/bad" in tenuto("show").out
+
+
 def test_an_invalid_document_does_not_run(tenuto: Tenuto, write: Write) -> None:
     """Status 2; the mistake is shown with its line, and no run exists."""
     write("flow", "- a: {set: {x: 1}, thn: b}")

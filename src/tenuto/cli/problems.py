@@ -69,7 +69,8 @@ def fault_text(fault: dict[str, Any]) -> list[str]:
     title = printable(str(fault.get("title") or fault.get("type", "").rstrip("/").rsplit("/", 1)[-1]))
     lines = [click.style(f"{fault.get('status', '')} {title}".strip(), fg="red")]
     if fault.get("detail"):
-        lines.append(f"  {printable(str(fault['detail']))}")
+        detail = re.split(r"\r\n|\n", str(fault["detail"]).rstrip())
+        lines += [f"  {printable(line)}" for line in detail]
     if fault.get("instance"):
         lines.append(f"  in {printable(str(fault['instance']))}")
     return lines
