@@ -39,7 +39,8 @@ def reaches(module: Module) -> Iterator[str]:
 
 def test_functions_are_called_in_one_place() -> None:
     """So nothing can be forgotten there."""
-    places = [found for module in modules() for found in invocations(module)]
+    # Click's own commands are invoked too, but they are no functions of the catalog.
+    places = [found for module in modules() if module.part != "cli" for found in invocations(module)]
 
     assert len(places) == 1
     assert places[0].startswith(GATE)

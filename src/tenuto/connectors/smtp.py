@@ -212,7 +212,12 @@ async def _deliver(
             except aiosmtplib.SMTPException as error:
                 raise _fault(error, name) from None
             finally:
+                if isinstance(client.transport, asyncio.Transport):
+                    client.transport.abort()
                 client.close()
+                # TLS, TCP and the socket are let go in a turn of the loop each; none may outlive the action.
+                for _ in range(3):
+                    await asyncio.sleep(0)
 
 
 async def _hand_over(client: aiosmtplib.SMTP, content: bytes, sender: str, recipients: list[str]) -> None:
