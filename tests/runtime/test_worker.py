@@ -499,3 +499,12 @@ async def test_cancelling_a_parent_after_a_crash_cancels_its_child(tmp_path: Pat
 
     assert settled.status == "cancelled"
     assert called(made) == ["child"]
+
+
+async def test_a_runs_output_shows_no_reference_to_a_secret(tmp_path: Path) -> None:
+    """What others see of a run has `***` where it would have passed a secret on."""
+    body = "use: {secrets: [token]}\ndo: [{a: {set: {header: '${ \"Bearer \\($secrets.token)\" }'}}}]"
+    async with bench(tmp_path, secrets={"token": "canary-7f3a"}) as made:
+        row = await made.run(body)
+
+    assert row.outcome == {"output": {"header": "Bearer ***"}}

@@ -24,6 +24,7 @@ from tenuto.errors import (
 )
 from tenuto.language.evaluating import Evaluating, Needs
 from tenuto.language.expressions import ExpressionFailed
+from tenuto.language.expressions.secret import without_references
 from tenuto.language.program import Outline, Task, escape
 from tenuto.language.state import (
     AFTER,
@@ -334,7 +335,7 @@ class Fold(Evaluating):
         if frame.id == ROOT:
             passed = passed_limit(output)
             if passed is None:
-                self._end(Finish("completed", output))
+                self._end(Finish("completed", without_references(output)))
             else:
                 fault = runtime_fault(f"the output passes {passed}", title="Limit Exceeded").fault
                 self._end(Finish("faulted", None, fault.at("/")))
