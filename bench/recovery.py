@@ -2,8 +2,9 @@
 
     python bench/recovery.py [--runs 10000]
 
-A child process starts the runs, each of ten steps; when every run has done some, it is killed. A
-new process takes all of them up: measured are the time to the first step recorded and to the last run's end.
+A child process starts the runs, each of ten steps, with functions that never come back; when every run
+is under way, it is killed. A new process, with functions that do, takes all of them up: measured are the
+time to the first step recorded and to the last run's end.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from tenuto.engine.model import Entry
 from tenuto.engine.ports import DocumentRow
 from tenuto.language.load import digest
+from tenuto.plugin import Call, function
 from tenuto.runtime.actions import Gate
 from tenuto.runtime.catalog import Catalog
 from tenuto.runtime.definitions import builder
@@ -39,13 +43,27 @@ SOURCE = (
 )
 
 
+def endless() -> ModuleType:
+    """Return a connector whose function never comes back."""
+    module = ModuleType("core", "A connector that only waits.")
+
+    @function(effect="read")
+    async def noop(call: Call, *, value: Any = None) -> None:
+        """Wait for ever."""
+        await asyncio.Event().wait()
+
+    noop.__module__ = "core"
+    module.__dict__.update(noop=noop, VERSION="1.0.0")
+    return module
+
+
 async def work(database: Path, runs: int) -> None:
     """Be the process: start `runs` runs if there are none, else take up what is there; report on stdout."""
     began = time.perf_counter()
     collect_seldom()
     workers: list[Worker] = []
     journal = await open_journal(database, failed=lambda error: workers[0].fail(error))
-    catalog, evaluator = Catalog.discover(), Evaluator()
+    catalog, evaluator = Catalog({"core": endless()}) if runs else Catalog.discover(), Evaluator()
     gate = Gate(catalog, SystemNetwork(), {})
     worker = Worker(journal, gate, evaluator, builder(catalog), SystemClock(), SystemChance(), "bench")
     workers.append(worker)
@@ -57,7 +75,7 @@ async def work(database: Path, runs: int) -> None:
         entries += 1
         if entries == 1:
             first = time.perf_counter() - began
-        if runs and entries == runs * 3:
+        if entries == runs:
             print("under way", flush=True)
 
     worker.watch(watch)
