@@ -73,7 +73,8 @@ async def test_exit_codes(invoke: Invoke, fault_of: FaultOf, server: dict[str, A
 
     unchecked = await invoke("ssh.run", server=server, command=command, check=False)
     fault = await fault_of(invoke("ssh.run", server=server, command=command))
-    killed = await fault_of(invoke("ssh.run", server=server, command=["sh", "-c", "kill -9 $$"], check=False))
+    # The whole group: a login shell that does not replace itself by the command would report code 137.
+    killed = await fault_of(invoke("ssh.run", server=server, command=["sh", "-c", "kill -9 0"], check=False))
 
     assert {"code": 3, "stdout": "", "stderr": "broken\n"} == unchecked
     assert "`sh` on localhost ended with 3: broken" == fault.detail
