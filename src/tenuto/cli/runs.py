@@ -376,6 +376,9 @@ def _outcome(session: Session, row: RunRow, format: str) -> int:
         _note(msgspec.json.encode(fault).decode())
     elif row.status == "cancelled":
         _note(f"{status} after {took}. Look closer: {session.suggest('show', row.id)}")
+    elif row.status == "waiting":
+        _note(f"{status} for an event, which only a run of the same process could send; the run is kept.")
+        _note(f"To go on: {session.suggest('resume', row.id)}")
     else:
         _note(f"{status}. To go on: {session.suggest('resume', row.id)}")
     return BY_STATUS.get(row.status, COMPLETED)
