@@ -63,7 +63,7 @@ class Table(Mapping[int, V], Generic[V]):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Mapping) and dict(self) == dict(other)
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # equal by content, like a dictionary
 
     def __repr__(self) -> str:
         return f"Table({dict(self)!r})"

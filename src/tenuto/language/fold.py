@@ -34,6 +34,7 @@ from tenuto.language.state import (
     INPUT,
     LEAVE,
     ROOT,
+    Frame,
     ListFrame,
     State,
     SubscribeData,
@@ -475,7 +476,7 @@ class Fold(Evaluating):
         else:
             self.kinds[self.outline.task(owner.node).kind].list_faulted(self, owner, walk, fault)
 
-    def cancel_below(self, frame: TaskFrame) -> None:
+    def cancel_below(self, frame: Frame) -> None:
         """Cancel everything that a frame has started, the newest first."""
         doomed = {frame.id}
         for id, other in self.frames.items():
@@ -492,11 +493,6 @@ class Fold(Evaluating):
             if isinstance(gone, TaskFrame) and gone.announced:
                 self.note(gone, "cancelled")
 
-    def cancel_list(self, walk: ListFrame) -> None:
-        """Cancel one list and everything in it."""
-        self.cancel_below(walk)  # type: ignore[arg-type]
-        self.frames.pop(walk.id)
-
     def _let_go(self, command: int) -> None:
         """Drop a command, unless it is an action under way that `undo` has to know the end of."""
         if command in self.state.in_flight:
@@ -506,7 +502,7 @@ class Fold(Evaluating):
 
     def cancel(self) -> None:
         """Stop the whole run because somebody asked for it."""
-        self.cancel_below(self.frames[ROOT])  # type: ignore[arg-type]
+        self.cancel_below(self.frames[ROOT])
         self._end(Finish("cancelled"))
 
     def _end(self, finish: Finish) -> None:
