@@ -25,11 +25,19 @@ import msgspec
 ERROR_BASE: Final = "https://open-workflow-specification.org/spec/1.0.0/errors/"
 
 
+class Raised(msgspec.Struct, frozen=True):
+    """The Python exception behind a fault: its class, as `module.name`, and its arguments if JSON has them."""
+
+    type: str
+    arguments: list[Any] | None = None
+
+
 class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
     """A workflow error: RFC 7807 problem details, as `catch` and `raise` see it.
 
     `transient` is an extension member: true when the function that failed says that
-    trying again may work (`catch.when: ${ $error.transient }`).
+    trying again may work (`catch.when: ${ $error.transient }`). `exception` is there if Python
+    code raised one.
 
     >>> Fault(type=ERROR_BASE + "timeout", status=408, title="Timeout").status
     408
@@ -41,6 +49,7 @@ class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
     detail: str | None = None
     instance: str | None = None
     transient: bool = False
+    exception: Raised | None = None
 
     def at(self, instance: str) -> Fault:
         """Return the same fault, with `instance` set unless it already names a task."""

@@ -38,11 +38,13 @@ class Countdown:
     def __init__(self, count: int) -> None:
         self.count = count
 
-    def begin(self, started: Started, restarted: Restarted | None) -> tuple[Any, list[Command]]:
+    def begin(
+        self, started: Started, restarted: Restarted | None, recorded: object = None
+    ) -> tuple[Any, list[Command]]:
         """Ask for the first action."""
         return self._next(self.count, 0)
 
-    def step(self, state: Any, event: Event) -> tuple[Any, list[Command]]:
+    def step(self, state: Any, event: Event, recorded: object = None) -> tuple[Any, list[Command]]:
         """Ask for the next action, or end."""
         left, id = state
         match event:

@@ -7,11 +7,13 @@ only for a command that is open, a suspended run asks for nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import msgspec
 
 from tenuto.engine.model import (
+    STUCK,
     TERMINAL,
     Answered,
     CancelRequested,
@@ -23,6 +25,8 @@ from tenuto.engine.model import (
     Listen,
     Note,
     Open,
+    Perform,
+    Progressed,
     Restarted,
     Resumed,
     Started,
@@ -36,19 +40,32 @@ State = Any  # a front end's own state: a value that its program can encode
 
 
 class Program(Protocol):
-    """A front end's side of the door. All three are pure: no I/O, clock or chance."""
+    """A front end's side of the door. All of it is pure: no I/O, clock or chance.
 
-    def begin(self, started: Started, restarted: Restarted | None) -> tuple[State, list[Command]]:
+    `recorded` are the notes that were recorded with an event that is folded again; None for a new one.
+    """
+
+    def begin(
+        self, started: Started, restarted: Restarted | None, recorded: Sequence[Note] | None = None
+    ) -> tuple[State, list[Command]]:
         """Answer the first state and commands; `restarted` if the run takes over a history."""
 
-    def step(self, state: State, event: Event) -> tuple[State, list[Command]]:
-        """Answer the next state and what is newly wanted; after a pause began or ended, notes alone."""
+    def step(
+        self, state: State, event: Event, recorded: Sequence[Note] | None = None
+    ) -> tuple[State, list[Command]]:
+        """Answer the next state and what is newly wanted; after a pause began, notes alone."""
 
-    def encode(self, state: State) -> bytes:
-        """Encode a state for a snapshot."""
+    def encode(self, state: State) -> bytes | None:
+        """Encode a state for a snapshot; None if it can only be had by folding the journal again."""
 
     def decode(self, data: bytes) -> State:
         """Decode what `encode` gave."""
+
+    def stale(self, state: State) -> bool:
+        """Whether a state has to be folded from the journal again before it can take an event."""
+
+    def forget(self, state: State) -> None:
+        """Let go of what a state that is not used any more holds."""
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -83,7 +100,7 @@ def accepts(run: Run | None, event: Event) -> bool:
             return run is None or not run.over
         case _ if run is None or run.status in TERMINAL:
             return False
-        case Answered() | Failed():
+        case Answered() | Failed() | Progressed():
             return event.id in run.open
         case Suspended():
             return run.status != "suspended"
@@ -93,37 +110,62 @@ def accepts(run: Run | None, event: Event) -> bool:
             return True
 
 
-def advance(program: Program, run: Run | None, event: Event) -> tuple[Run, tuple[Command, ...]]:
+def advance(
+    program: Program, run: Run | None, event: Event, recorded: Sequence[Note] | None = None
+) -> tuple[Run, tuple[Command, ...]]:
     """Tell a run what just happened; answer what it is now, and everything it now wants.
 
     Pure: the same program, run and event always give the same answer, so this one function
     serves live execution, crash recovery, time travel, simulation and golden tests. The caller
-    has made sure that the run `accepts` the event.
+    has made sure that the run `accepts` the event. `recorded` are the notes that the event has
+    in the journal, if it comes from there.
     """
     if isinstance(event, Suspended | Resumed):
         assert run is not None
-        return _pause(program, run, event)
+        return _pause(program, run, event, recorded)
+    if isinstance(event, Progressed):
+        assert run is not None
+        return _progress(run, event)
     if run is None or run.state is None:
         restarted = run.restarted if run else None
         if isinstance(event, Restarted):
             return Run("pending", None, Table(), 0, event), ()
         assert isinstance(event, Started)
-        state, commands = program.begin(event, restarted)
+        state, commands = program.begin(event, restarted, recorded)
         return _apply("running", Table(), 0, None, state, commands)
     answered = event.id if isinstance(event, Answered | Failed) else None
-    state, commands = program.step(run.state, event)
+    state, commands = program.step(run.state, event, recorded)
     held = run.status == "suspended" and not isinstance(event, CancelRequested)
     return _apply("suspended" if held else "running", run.open, run.busy, answered, state, commands)
 
 
-def _pause(program: Program, run: Run, event: Suspended | Resumed) -> tuple[Run, tuple[Command, ...]]:
-    """Begin or end a pause: the program only says to which of its tasks that happens."""
-    state, commands = program.step(run.state, event) if run.state is not None else (None, [])
-    notes = [command for command in commands if isinstance(command, Note)]
+def _pause(
+    program: Program, run: Run, event: Suspended | Resumed, recorded: Sequence[Note] | None
+) -> tuple[Run, tuple[Command, ...]]:
+    """Begin or end a pause: the program says to which of its tasks that happens.
+
+    At the end, everything that is open is carried out; and a program that was stuck takes what it could not.
+    """
+    state, commands = program.step(run.state, event, recorded) if run.state is not None else (None, [])
+    notes = tuple(command for command in commands if isinstance(command, Note))
     if isinstance(event, Suspended):
-        return msgspec.structs.replace(run, status="suspended", state=state), tuple(notes)
-    status = _status(run.open, run.busy)
-    return msgspec.structs.replace(run, status=status, state=state), (*notes, *run.open.values())
+        return msgspec.structs.replace(run, status="suspended", state=state), notes
+    now, wanted = _apply("running", run.open, run.busy, None, state, commands)
+    if now.finish is not None or now.status == "suspended":
+        return now, wanted
+    drops = tuple(command for command in wanted if isinstance(command, Drop))
+    return now, (*notes, *drops, *now.open.values())
+
+
+def _progress(run: Run, event: Progressed) -> tuple[Run, tuple[Command, ...]]:
+    """Keep what an action tells of itself with its command, for its next start."""
+    draft = run.open.draft()
+    command = draft[event.id]
+    if not isinstance(command, Perform):
+        return run, ()
+    draft[event.id] = msgspec.structs.replace(command, progress=event.progress)
+    note = Note(command.task, "progressed", "", command.attempt, event.progress)
+    return msgspec.structs.replace(run, open=draft.done()), (note,)
 
 
 def _apply(
@@ -140,6 +182,8 @@ def _apply(
         busy -= is_busy(draft.pop(answered))
     for command in commands:
         if isinstance(command, Note):
+            if command.what == STUCK:
+                status = "suspended"
             continue
         if isinstance(command, Drop):
             busy -= is_busy(draft.pop(command.id))

@@ -75,15 +75,27 @@ class CancelRequested(msgspec.Struct, frozen=True, array_like=True, tag="cancel"
 
 
 class Suspended(msgspec.Struct, frozen=True, array_like=True, tag="suspended"):
-    """Somebody paused the run: facts are still recorded, no new command is carried out."""
+    """The run was paused: facts are still recorded, no new command is carried out.
+
+    `reason` is there if nobody asked for it: the code does not fit the run's history, for instance.
+    """
 
     time: float
+    reason: str | None = None
 
 
 class Resumed(msgspec.Struct, frozen=True, array_like=True, tag="resumed"):
     """The pause is over; every open command is carried out."""
 
     time: float
+
+
+class Progressed(msgspec.Struct, frozen=True, array_like=True, tag="progressed"):
+    """The action of command `id` tells how far it is; its next start, after a crash too, is given that."""
+
+    time: float
+    id: int
+    progress: Json
 
 
 class Restarted(msgspec.Struct, frozen=True, array_like=True, tag="restarted"):
@@ -99,7 +111,9 @@ class Restarted(msgspec.Struct, frozen=True, array_like=True, tag="restarted"):
     input: Json = None
 
 
-Event: TypeAlias = Started | Answered | Failed | Arrived | CancelRequested | Suspended | Resumed | Restarted
+Event: TypeAlias = (
+    Started | Answered | Failed | Arrived | CancelRequested | Suspended | Resumed | Progressed | Restarted
+)
 
 
 # ── commands: what a run wants ───────────────────────────────────────────────────────────
@@ -111,6 +125,7 @@ class Perform(msgspec.Struct, frozen=True, tag="perform"):
     `key` is the idempotency key, equal across attempts. Nothing waits for a `detached` action,
     not even the end of the run. An `undoing` action is given only those arguments that its
     function knows. `nonce` marks the references to secrets in `arguments`, as in `Started`.
+    `progress` is what the action last told of itself.
     """
 
     id: int
@@ -122,6 +137,7 @@ class Perform(msgspec.Struct, frozen=True, tag="perform"):
     detached: bool = False
     undoing: bool = False
     nonce: str = ""
+    progress: Json = None
 
 
 class Evaluate(msgspec.Struct, frozen=True, tag="evaluate"):
@@ -177,8 +193,10 @@ class Note(msgspec.Struct, frozen=True, array_like=True):
     """Something happened to a task; kept beside the event so that history reads without a fold.
 
     `what` is `started`, `completed`, `faulted`, `cancelled`, `skipped`, `retried`, `waiting`,
-    `suspended`, `resumed`, `correlation-started` or `correlation-completed`. `data` is the fault
-    of a faulted task, or the correlation keys; None otherwise.
+    `suspended`, `resumed`, `correlation-started` or `correlation-completed`; of workflows in Python
+    also `progressed`, `logged`, `patched`, `continued` and `stuck` (see `STUCK`). `data` is the fault
+    of a faulted task, the correlation keys, the progress, what was logged, or why the run is stuck;
+    None otherwise.
     """
 
     task: str
@@ -186,6 +204,10 @@ class Note(msgspec.Struct, frozen=True, array_like=True):
     kind: str = ""
     attempt: int = 1
     data: Json = None
+
+
+STUCK: Final = "stuck"
+"""Of a note: the program could not take the event. The run is suspended; a resumed run tries again."""
 
 
 class Finish(msgspec.Struct, frozen=True, tag="finish"):

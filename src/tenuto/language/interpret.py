@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -15,6 +16,7 @@ from tenuto.engine.model import (
     Failed,
     Json,
     Listen,
+    Note,
     Restarted,
     Resumed,
     Started,
@@ -55,7 +57,9 @@ class Interpreter:
         self._encoder = msgspec.json.Encoder(enc_hook=dict)
         self._decoder = msgspec.json.Decoder(State, dec_hook=_read_table)
 
-    def begin(self, started: Started, restarted: Restarted | None) -> tuple[State, list[Command]]:
+    def begin(
+        self, started: Started, restarted: Restarted | None, recorded: Sequence[Note] | None = None
+    ) -> tuple[State, list[Command]]:
         """Start with the workflow's input; a run that took over a history keeps its own id."""
         state = State(
             run=restarted.run if restarted else started.run,
@@ -78,7 +82,9 @@ class Interpreter:
             fold.open(lambda id: Listen(id, self._types), 0)
         return fold.run()
 
-    def step(self, state: State, event: Event) -> tuple[State, list[Command]]:
+    def step(
+        self, state: State, event: Event, recorded: Sequence[Note] | None = None
+    ) -> tuple[State, list[Command]]:
         """Take an event and go on as far as possible."""
         fold = Fold(self.outline, KINDS, state, event.time)
         if isinstance(event, Suspended | Resumed):
@@ -99,6 +105,13 @@ class Interpreter:
     def encode(self, state: State) -> bytes:
         """Encode a state as JSON."""
         return self._encoder.encode(state)
+
+    def stale(self, state: State) -> bool:
+        """Never: a state is a value."""
+        return False
+
+    def forget(self, state: State) -> None:
+        """Nothing is held."""
 
     def decode(self, data: bytes) -> State:
         """Decode a state; the functions that it had fetched are known again."""

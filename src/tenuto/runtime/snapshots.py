@@ -59,14 +59,15 @@ def snapshot_of(number: int, seq: int, program: Program, run: Run) -> Snapshot |
         state = encode_run(program, run)
     except (RecursionError, TypeError, ValueError):
         return None
-    return Snapshot(number, seq, state) if len(state) <= SNAPSHOT_BYTES_MAX else None
+    return Snapshot(number, seq, state) if state is not None and len(state) <= SNAPSHOT_BYTES_MAX else None
 
 
-def encode_run(program: Program, run: Run) -> bytes:
-    """Encode a folded run."""
-    return _encoder.encode(
-        _Stored(FORMAT, run.status, dict(run.open), msgspec.Raw(program.encode(run.state)), run.restarted)
-    )
+def encode_run(program: Program, run: Run) -> bytes | None:
+    """Encode a folded run; None if its state can only be had by folding."""
+    state = program.encode(run.state)
+    if state is None:
+        return None
+    return _encoder.encode(_Stored(FORMAT, run.status, dict(run.open), msgspec.Raw(state), run.restarted))
 
 
 def decode_run(program: Program, data: bytes) -> Run | None:
