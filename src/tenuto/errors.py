@@ -4,6 +4,7 @@
     ├── Invalid            the caller must change what was sent
     │   ├── InvalidDocument   a workflow document, with every problem found
     │   ├── InvalidInput      a run's input, an option, a setting
+    │   ├── Unfit             what code gave cannot be recorded: the code has to be mended
     │   └── LimitExceeded     a named limit was passed
     ├── NotFound           no such run, task, document, function
     ├── Conflict           the thing exists or is in a state that forbids this
@@ -26,7 +27,7 @@ ERROR_BASE: Final = "https://open-workflow-specification.org/spec/1.0.0/errors/"
 
 
 class Raised(msgspec.Struct, frozen=True):
-    """The Python exception behind a fault: its class, as `module.name`, and its arguments if JSON has them."""
+    """The Python exception behind a fault: its class as `module.name`, its arguments if JSON has them."""
 
     type: str
     arguments: list[Any] | None = None
@@ -112,6 +113,12 @@ class InvalidInput(Invalid):
     """An input, an option or a setting is not what was asked for."""
 
     code = "invalid-input"
+
+
+class Unfit(Invalid):
+    """What a step gave cannot be recorded. The run is kept, and the step tried again when it is resumed."""
+
+    code = "unfit"
 
 
 class LimitExceeded(Invalid):

@@ -91,6 +91,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     `authorized` is told what credential was used, so that `$authorization` can be offered.
     `mask` strikes the secrets of this call out of a text: for what a connector itself writes to
     a log. Results and faults are searched for them anyway.
+    `report` records how far the action is, as JSON; `progress` is what was last recorded, by an
+    earlier attempt or before a crash.
     """
 
     run: str
@@ -101,6 +103,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     folders: tuple[Path, ...] = ()
     authorized: Callable[[str, str], None] = lambda scheme, parameter: None
     mask: Callable[[str], str] = lambda text: text
+    report: Callable[[Any], None] = lambda progress: None
+    progress: Any = None
 
 
 class FunctionFacts(msgspec.Struct, frozen=True, kw_only=True):

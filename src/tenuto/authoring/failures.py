@@ -4,12 +4,13 @@
     ├── Stuck                the code cannot take what was recorded: the run is kept, suspended
     │   ├── Nondeterministic    it asked for the clock, chance, a thread or the outside world
     │   └── HistoryMismatch     it asks for something else than what was recorded
+    ├── ContinueAsNew        the run goes on from the start of its code, with another input
     ├── Cancelled            somebody stopped the run, or nobody needs this branch any more
     └── TenutoError
         └── Faulted
             └── StepFailed   an action failed, and its own exception is not known here
 
-The first two are no `Exception`s, so that code which catches all of these does not swallow them.
+The first of these are no `Exception`s, so that code which catches all of these does not swallow them.
 """
 
 from __future__ import annotations
@@ -77,6 +78,14 @@ class Cancelled(BaseException):
     It is raised where the code waits. Clean up in `finally` or `except Cancelled`; steps may be
     called there. To catch it and return means to complete.
     """
+
+
+class ContinueAsNew(BaseException):
+    """The run begins anew with this input, as JSON by parameter; `tenuto.continue_as_new` raises it."""
+
+    def __init__(self, input: Json) -> None:
+        super().__init__("continue_as_new")
+        self.input = input
 
 
 class StepFailed(Faulted):

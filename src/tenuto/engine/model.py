@@ -206,6 +206,9 @@ class Note(msgspec.Struct, frozen=True, array_like=True):
     data: Json = None
 
 
+CONTINUED: Final = "continued"
+"""Of a note: the program began anew with another input. What came before need not be folded again."""
+
 STUCK: Final = "stuck"
 """Of a note: the program could not take the event. The run is suspended; a resumed run tries again."""
 

@@ -77,7 +77,8 @@ class Batch(msgspec.Struct, frozen=True):
 class DocumentRow(msgspec.Struct, frozen=True, kw_only=True):
     """A workflow document as it was given: immutable, known by its digest.
 
-    `origin` is the file it was read from, if any (an absolute path).
+    `origin` is the file it was read from, if any (an absolute path). `kind` is `document`, or
+    `python` for a workflow in Python, whose `source` is its code.
     """
 
     digest: str
@@ -86,6 +87,7 @@ class DocumentRow(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     source: str
     origin: str | None = None
+    kind: str = "document"
 
 
 class History(Protocol):
@@ -187,6 +189,18 @@ class Runner(Protocol):
 
     async def resume(self, run: str) -> None:
         """Take up a run where its journal ends; nothing happens if it is over or under way here."""
+
+    async def recover(self) -> int:
+        """Take up every run that is not over; return how many."""
+
+    async def query(self, run: str, name: str) -> Json:
+        """Return what a run says of itself under a name, also after its end; raises `NotFound`."""
+
+    async def ended(self, run: str) -> RunRow:
+        """Return when a run is over.
+
+        Raises `Conflict` if its code cannot go on; a run that waits, or that somebody paused, is waited for.
+        """
 
     async def retry(self, run: str, task: str, *, replace: bool = False, data: Json = None) -> str:
         """Start a new run that shares the history of `run` up to `task`; return its id."""

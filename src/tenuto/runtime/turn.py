@@ -6,8 +6,10 @@ that a run only has to be given back the one it had.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tenuto.engine.advance import Run, advance
-from tenuto.engine.model import Event, Finish
+from tenuto.engine.model import CONTINUED, Event, Finish, Note
 from tenuto.engine.ports import Append, Batch, RunChange, RunRow, Snapshot
 from tenuto.runtime.hot import Hot, Step, changed
 from tenuto.runtime.recording import entry_of, written
@@ -26,8 +28,12 @@ class Turn:
         self._changes: list[RunChange] = []
         self._snapshots: list[Snapshot] = []
 
-    def take(self, hot: Hot, event: Event) -> tuple[Step, Finish | None]:
+    def take(
+        self, hot: Hot, event: Event, recorded: Sequence[Note] | None = None
+    ) -> tuple[Step, Finish | None]:
         """Fold an event as a replay will see it; return the step, and the run's end if this was it.
+
+        `recorded` are the notes that the event had in the history that it is taken from, if it is.
 
         Raises:
             Invalid: JSON cannot carry the event, or it passes a limit.
@@ -35,7 +41,7 @@ class Turn:
         event, data = written(event)
         self._before.setdefault(hot, (hot.run, hot.seq, hot.row, hot.stored))
         former = hot.run.status if hot.run else None
-        run, commands = advance(hot.definition.program, hot.run, event)
+        run, commands = advance(hot.definition.program, hot.run, event, recorded)
         hot.run = run
         hot.seq += 1
         entry, encoded = entry_of(event, data, commands)
@@ -43,7 +49,8 @@ class Turn:
         if run.status != former:
             hot.row, change = changed(hot.row, run, event.time)
             self._changes.append(change)
-        if hot.snapshots.due(len(encoded)) and not run.over:
+        anew = any(note.what == CONTINUED for note in entry.notes)
+        if (hot.snapshots.due(len(encoded)) or anew) and not run.over:
             self._snap(hot, run)
         step = Step(hot, hot.seq, entry, commands)
         self.steps.append(step)
@@ -65,7 +72,11 @@ class Turn:
         for step in self.steps:
             step.hot.unwritten += 1
 
-    def undo(self) -> None:
-        """Give every run back what it was before."""
+    def undo(self) -> list[Hot]:
+        """Give every run back what it was before; return those whose former state is stale by now."""
+        stale = []
         for hot, (run, seq, row, stored) in self._before.items():
             hot.run, hot.seq, hot.row, hot.stored = run, seq, row, stored
+            if run is not None and run.state is not None and hot.definition.program.stale(run.state):
+                stale.append(hot)
+        return stale

@@ -1,0 +1,578 @@
+"""One run of a workflow's code: its coroutine, driven by the events of its journal.
+
+    take(Started)      the code runs to where all of it waits    -> commands: Perform 1, Perform 2
+    take(Answered 2)   what waited for 2 goes on                 -> commands: Wake 3
+
+Everything here follows from the events, in their order: tasks that can go on do so first come, first
+served. When events are folded again, the notes recorded with them are compared with those that the
+code gives now, one by one: code that asks for something else is stopped before it does harm.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from tenuto.authoring import waits
+from tenuto.authoring.asking import GONE, Ask, Asker, EventWait, FunctionCall, Sleep, StepCall, Wait, enter, leave
+from tenuto.authoring.failures import (
+    Cancelled,
+    ContinueAsNew,
+    HistoryMismatch,
+    Nondeterministic,
+    Stuck,
+    exception_of,
+    fault_of_exception,
+    told,
+)
+from tenuto.authoring.undoing import ANYTHING, Undo, Undoing
+from tenuto.engine.model import (
+    CONTINUED,
+    STUCK,
+    Answered,
+    Arrived,
+    CancelRequested,
+    Command,
+    Drop,
+    Event,
+    Failed,
+    Finish,
+    Json,
+    Note,
+    Restarted,
+    Started,
+)
+from tenuto.errors import Fault, Faulted, InvalidInput
+
+import msgspec
+
+if TYPE_CHECKING:
+    from tenuto.authoring.data import Codec
+    from tenuto.authoring.declare import Step, Workflow
+
+SIGNAL: Final = "io.tenuto.signal.v1"
+"""The type of the event that brings a signal; its `subject` is the signal's name, its `data` the value."""
+
+
+class Fresh(msgspec.Struct, frozen=True, array_like=True):
+    """A run that has just begun anew: all that has to be known of what it did before.
+
+    `notes` are those that its first slice gave, so that it is run again as it was.
+    """
+
+    run: str
+    nonce: str
+    time: float
+    input: Json
+    epoch: int
+    last_id: int
+    published: dict[str, Json]
+    signals: dict[str, list[dict[str, Json]]]
+    notes: tuple[Note, ...] = ()
+
+
+class Guard(Protocol):
+    """Watches that workflow code does nothing that would differ when it is run again."""
+
+    def enter(self) -> None:
+        """Begin to watch this thread."""
+
+    def leave(self) -> None:
+        """End it."""
+
+
+class Task:
+    """A coroutine of the workflow: its body, or a branch of it."""
+
+    __slots__ = ("asker", "coroutine", "execution", "stopping", "wait")
+
+    def __init__(self, execution: Execution, coroutine: Coroutine[Any, Any, Any], asker: Asker) -> None:
+        self.execution = execution
+        self.coroutine = coroutine
+        self.asker = asker
+        self.wait: Wait | None = None
+        self.stopping = False
+
+    def resume(self, value: Any) -> None:
+        """Go on with an answer, soon."""
+        self.wait = None
+        self.execution.ready.append((self, value, None))
+
+    def fail(self, error: BaseException) -> None:
+        """Go on with an exception, soon."""
+        self.wait = None
+        self.execution.ready.append((self, None, error))
+
+    def stop(self) -> None:
+        """Raise `Cancelled` where the coroutine waits, now or next."""
+        if self.wait is not None:
+            self.wait.stop()
+        else:
+            self.stopping = True
+
+    def abandon(self) -> None:
+        """The execution closes it."""
+
+    def answered(self, output: Json) -> None:
+        """Tasks have no commands of their own."""
+
+    def failed(self, fault: Fault) -> None:
+        """Tasks have no commands of their own."""
+
+
+class Execution:
+    """The code of one run, and everything it waits for. Mutable: see `program` for how that goes with folds."""
+
+    def __init__(
+        self,
+        workflow: Workflow[..., Any],
+        run: str,
+        nonce: str,
+        know: Callable[[Step[..., Any]], None],
+        guard: Guard | None,
+    ) -> None:
+        self.workflow = workflow
+        self.run = run
+        self.nonce = nonce
+        self.time = 0.0
+        self.ready: deque[tuple[Task, Any, BaseException | None]] = deque()
+        self.waiting: dict[int, Wait] = {}
+        self.listening: dict[int, waits.EventWaiting] = {}
+        self.signals: dict[str, deque[dict[str, Json]]] = {}
+        self.published: dict[str, Json] = {}
+        self.patches: dict[str, bool] = {}
+        self.undoing = Undoing(self)
+        self.know = know
+        self.epoch = 0
+        self.last_id = 0
+        self.position = 0
+        self.dead = False
+        self.replaced: tuple[str, Json] | None = None
+        self._guard = guard
+        self._tasks: set[Task] = set()
+        self._names: dict[str, int] = {}
+        self._out: list[Command] = []
+        self._recorded: Sequence[Note] | None = None
+        self._checked = 0
+        self._main: Task | None = None
+        self._driving: Task | None = None
+        self._cancelled = False
+        self._unwinding = False
+        self._ended: tuple[Any, BaseException | None] | None = None
+        self._random: random.Random | None = None
+        self._uuids = 0
+        self.fresh: Fresh | None = None
+        self._fresh_from = 0
+
+    # ── events in, commands out ───────────────────────────────────────────────────────
+
+    def expect(self, recorded: Sequence[Note] | None) -> None:
+        """Begin an entry of the journal: one that was recorded with these notes, or a new one (None)."""
+        self._out = []
+        self._recorded = recorded
+        self._checked = 0
+
+    def was_stuck(self) -> bool:
+        """Whether the entry says that the code could not go on from here."""
+        recorded = self._recorded or ()
+        return self._checked < len(recorded) and recorded[self._checked].what == STUCK
+
+    def take(self, event: Event) -> None:
+        """Take an event and go on as far as possible; raises `Stuck`, and is then dead."""
+        self.fresh = None
+        self.time = event.time
+        said = len(self._out)
+        guard = self._guard if self._recorded is None else None
+        token = enter(self)
+        try:
+            self._dispatch(event)
+            if guard is None:
+                self._drain()
+            else:
+                guard.enter()
+                try:
+                    self._drain()
+                finally:
+                    guard.leave()
+        except InvalidInput as refusal:
+            self.dead = True
+            del self._out[said:]
+            raise Stuck(f"{self.place()}: {refusal.message}", refusal.hint or "mend the call") from None
+        except BaseException:
+            self.dead = True
+            if self._recorded is None:
+                del self._out[said:]
+            raise
+        finally:
+            leave(token)
+
+    def done(self) -> list[Command]:
+        """End the entry; return what is wanted now. Raises `HistoryMismatch` if more was wanted then."""
+        recorded = self._recorded
+        if recorded is not None and self._checked < len(recorded):
+            self.dead = True
+            raise self._mismatch()
+        self.position += 1
+        if self.fresh is not None:
+            notes = tuple(note for note in self._out[self._fresh_from :] if isinstance(note, Note))
+            self.fresh = msgspec.structs.replace(self.fresh, notes=notes)
+        return self._out
+
+    def stuck(self, error: str) -> list[Command]:
+        """End the entry where the code could not go on; return what was wanted before, and that it is stuck."""
+        return [*self._out, Note("", STUCK, data=error)]
+
+    def revive(self, fresh: Fresh) -> None:
+        """Run the first slice after beginning anew, as it was run then."""
+        self.epoch, self.last_id, self.time = fresh.epoch, fresh.last_id, fresh.time
+        self.published = dict(fresh.published)
+        self.signals = {name: deque(events) for name, events in fresh.signals.items()}
+        self.expect(fresh.notes)
+        token = enter(self)
+        try:
+            self._start(fresh.input)
+            self._drain()
+        finally:
+            leave(token)
+        self.done()
+        self.fresh = fresh
+
+    def _start(self, data: Json) -> None:
+        self._names = {}
+        self._ended = None
+        args, kwargs = self.workflow.parameters.decode(data)
+        self._main = Task(self, self.workflow.function(*args, **kwargs), self)
+        self._tasks = {self._main}
+        self.ready.append((self._main, None, None))
+
+    def _dispatch(self, event: Event) -> None:
+        match event:
+            case Started():
+                self._start(event.input)
+            case Answered():
+                wait = self._answered(event.id)
+                wait.answered(event.output)
+            case Failed():
+                wait = self._answered(event.id)
+                wait.failed(event.fault)
+            case Arrived():
+                self._arrive(event.event)
+            case CancelRequested():
+                self._cancel()
+            case Restarted():
+                self.run = event.run
+                self.replaced = (event.task, event.input) if event.replace else None
+            case _:
+                pass
+
+    def _answered(self, id: int) -> Wait:
+        wait = self.waiting.pop(id, None)
+        if wait is None:
+            raise HistoryMismatch([f"an answer to request {id}"], [f"no request {id}"])
+        return wait
+
+    def _arrive(self, event: dict[str, Json]) -> None:
+        if event.get("type") == SIGNAL:
+            name = str(event.get("subject"))
+            for waiting in self.listening.values():
+                if waiting.ask.name == name and waiting.ask.type == SIGNAL:
+                    waiting.take(event)
+                    return
+            self.signals.setdefault(name, deque()).append(event)
+            return
+        for waiting in list(self.listening.values()):
+            if waiting.ask.type == event.get("type"):
+                waiting.take(event)
+
+    def _cancel(self) -> None:
+        """The first time the code may clean up; the second time it is not asked."""
+        if self._main is None or self._unwinding:
+            return
+        if not self._cancelled:
+            self._cancelled = True
+            self._main.stop()
+            return
+        self._ended = (None, Cancelled())
+
+    # ── running the code ──────────────────────────────────────────────────────────────
+
+    def _drain(self) -> None:
+        while True:
+            ready = self.ready
+            while ready:
+                self._run(*ready.popleft())
+            if self._ended is None or not self._finish():
+                return
+
+    def _run(self, task: Task, value: Any, error: BaseException | None) -> None:
+        self._driving = task
+        try:
+            asked = task.coroutine.send(value) if error is None else task.coroutine.throw(error)
+        except StopIteration as stop:
+            self._tasks.discard(task)
+            task.asker.resume(stop.value)
+            return
+        except (Stuck, KeyboardInterrupt):
+            raise
+        except BaseException as failure:
+            self._tasks.discard(task)
+            task.asker.fail(failure)
+            return
+        if not isinstance(asked, Ask):
+            raise self._foreign(asked)
+        try:
+            task.wait = asked.open(self, task)
+        except InvalidInput:
+            # Nothing has happened yet: the run is kept until the code is mended.
+            raise
+        except Exception as failure:
+            task.fail(failure)
+            return
+        if task.stopping and task.wait is not None:
+            task.stopping = False
+            task.wait.stop()
+
+    def spawn(self, awaitable: Any, asker: Asker) -> Wait | None:
+        """Begin a branch: an ask, or a coroutine of the workflow's own."""
+        if isinstance(awaitable, Ask):
+            return awaitable.open(self, asker)
+        if not isinstance(awaitable, Coroutine):
+            raise InvalidInput(
+                f"{awaitable!r} cannot be awaited in a workflow",
+                hint="give calls of steps and workflows, `sleep(...)` and the like, or coroutines of your own",
+            )
+        task = Task(self, awaitable, asker)
+        self._tasks.add(task)
+        self.ready.append((task, None, None))
+        return task
+
+    def resume(self, value: Any) -> None:
+        """The workflow's body has returned."""
+        self._ended = (value, None)
+
+    def fail(self, error: BaseException) -> None:
+        """The workflow's body has raised."""
+        self._ended = (None, error)
+
+    def _finish(self) -> bool:
+        """End the run, or begin anew, or take back what was done; return whether the code has to go on."""
+        assert self._ended is not None
+        value, error = self._ended
+        if isinstance(error, ContinueAsNew):
+            self._drop_all()
+            self._anew(error.input)
+            return True
+        if error is None:
+            output = self.workflow.result.encode(value)
+            self._drop_all()
+            self._out.append(Finish("completed", output))
+            return False
+        if not self._unwinding:
+            self._unwinding = True
+            self._close_tasks()
+            self._drop_all(but=self.undoing.under_way)
+        failures = self.undoing.proceed()
+        if failures is not None:
+            self._out.append(self._ending(error, failures))
+        return False
+
+    def _anew(self, data: Json) -> None:
+        """Run the code from its start again, as `continue_as_new` asked."""
+        self.undoing.settle()
+        self.epoch += 1
+        self._uuids = 0
+        self.patches.clear()
+        self._cancelled = False
+        self._random = None
+        self.note("", CONTINUED)
+        self._fresh_from = len(self._out)
+        signals = {name: list(events) for name, events in self.signals.items() if events}
+        self.fresh = Fresh(
+            self.run, self.nonce, self.time, data, self.epoch, self.last_id, dict(self.published), signals
+        )
+        self._start(data)
+
+    def _ending(self, error: BaseException, failures: Sequence[str]) -> Finish:
+        if isinstance(error, Cancelled) and not failures:
+            return Finish("cancelled")
+        fault = fault_of_exception(error)
+        if failures:
+            detail = "; ".join([fault.detail or fault.title or fault.type, *failures])
+            fault = Fault(fault.type, fault.status, fault.title, detail, fault.instance, False, fault.exception)
+        status = "cancelled" if isinstance(error, Cancelled) else "faulted"
+        return Finish(status, None, fault)  # type: ignore[arg-type]
+
+    def _drop_all(self, but: Collection[int] = ()) -> None:
+        """Nobody waits for what is still open."""
+        for id, wait in list(self.waiting.items()):
+            if id not in but and id in self.waiting:
+                wait.abandon()
+        self._close_tasks()
+
+    def _close_tasks(self) -> None:
+        token = enter(GONE)
+        try:
+            for task in self._tasks:
+                try:
+                    task.coroutine.close()
+                except (Exception, GeneratorExit, Cancelled, Stuck):
+                    continue
+        finally:
+            leave(token)
+        self._tasks = set()
+        self.ready.clear()
+
+    def discard(self) -> None:
+        """Let go of the coroutines; what they would do on the way out is not done."""
+        self.dead = True
+        self._close_tasks()
+
+    # ── for the waits ─────────────────────────────────────────────────────────────────
+
+    def want(self, make: Callable[[int], Command], wait: Wait) -> int:
+        """Ask for something; `wait` is told of its answer."""
+        self.last_id = id = self.last_id + 1
+        self._out.append(make(id))
+        self.waiting[id] = wait
+        return id
+
+    def drop(self, id: int) -> None:
+        """Ask for it no more."""
+        if self.waiting.pop(id, None) is not None:
+            self._out.append(Drop(id))
+
+    def path(self, name: str) -> str:
+        """Return the path of a task of that name: `/charge`, the next time `/charge#2`."""
+        self._names[name] = count = self._names.get(name, 0) + 1
+        return f"/{name}" if count == 1 else f"/{name}#{count}"
+
+    def note(self, task: str, what: str, kind: str = "", attempt: int = 1, data: Json = None) -> None:
+        """Say what happens to a task; while events are folded again, compare it with what was said then."""
+        note = Note(task, what, kind, attempt, data)
+        self._out.append(note)
+        recorded = self._recorded
+        if recorded is not None:
+            if self._checked < len(recorded):
+                then = recorded[self._checked]
+                if then.task == task and then.what == what and then.kind == kind:
+                    self._checked += 1
+                    return
+            raise self._mismatch()
+
+    def _mismatch(self) -> HistoryMismatch:
+        asked = [told(command) for command in self._out if isinstance(command, Note)]
+        if asked and self._checked < len(asked):
+            asked[-1] += f"   {self.place()}"
+        return HistoryMismatch([told(note) for note in self._recorded or ()], asked)
+
+    def patched(self, id: str) -> bool:
+        """Whether this run takes the way behind a patch: it does unless it passed here before there was one."""
+        known = self.patches.get(id)
+        if known is not None:
+            return known
+        recorded = self._recorded
+        if recorded is not None:
+            then = recorded[self._checked] if self._checked < len(recorded) else None
+            if then is None or then.what != "patched" or then.task != id:
+                self.patches[id] = False
+                return False
+        self.note(id, "patched")
+        self.patches[id] = True
+        return True
+
+    def random(self) -> random.Random:
+        """Return the run's own source of chance: seeded, so that it gives the same again."""
+        if self._random is None:
+            self._random = random.Random(f"{self.nonce}/{self.run}/{self.epoch}")  # noqa: S311
+        return self._random
+
+    def next_uuid(self) -> int:
+        """Count the UUIDs given."""
+        self._uuids += 1
+        return self._uuids
+
+    def place(self) -> str:
+        """Return where the workflow's code waits or was stopped: `orders.py:42`."""
+        file, line = _place(self._driving.coroutine if self._driving is not None else None)
+        return f"{file}:{line}" if file else self.workflow.name
+
+    def _foreign(self, asked: object) -> Nondeterministic:
+        file, line = _place(self._driving.coroutine if self._driving is not None else None)
+        kind = type(asked).__qualname__
+        return Nondeterministic(
+            f"{file}:{line}: the workflow awaits {'something' if asked is None else f'a {kind}'} of another library",
+            "await only steps, workflows and what `tenuto` offers (sleep, gather, race, call, ...);"
+            " put everything else into a @step",
+            file,
+            line,
+        )
+
+    # ── what can be asked for ─────────────────────────────────────────────────────────
+
+    def open_step(self, call: StepCall[Any], asker: Asker) -> Wait:
+        """Ask for a step."""
+        step = call.step
+        self.know(step)
+        arguments = step.parameters.encode(call.args, call.kwargs)
+        action = waits.Action(self, asker, step.name, "step", step.called, arguments, step.result, step.retry)
+        action.undo = self.undoing.of_step(step)
+        action.open()
+        return action
+
+    def open_function(self, call: FunctionCall[Any], asker: Asker) -> Wait:
+        """Ask for a function of a connector."""
+        arguments = dict(call.arguments)
+        name = call.function.partition(":")[0]
+        action = waits.Action(self, asker, name, "call", call.function, arguments, call.returns, call.retry)
+        action.undo = self.undoing.of_function(call.undo) if call.undo else None
+        action.open()
+        return action
+
+    def open_undo(self, undo: Undo, arguments: dict[str, Json], key: str, asker: Asker) -> None:
+        """Ask to take back what an action did."""
+        action = waits.Action(self, asker, undo.name, "undo", undo.function, arguments, ANYTHING, undo.retry)
+        action.key = key
+        action.undoing = undo.names is None
+        action.open()
+
+    def open_child(
+        self, namespace: str, name: str, version: str, data: Json, returns: Codec[Any], asker: Asker
+    ) -> Wait:
+        """Ask for a run of another workflow."""
+        return waits.Child(self, asker, namespace, name, version, data, returns)
+
+    def open_timer(self, sleep: Sleep, asker: Asker) -> Wait:
+        """Ask to be woken."""
+        at = sleep.at if sleep.at is not None else self.time + (sleep.seconds or 0.0)
+        return waits.Timer(self, asker, at)
+
+    def open_emission(self, attributes: Mapping[str, Json], asker: Asker) -> Wait:
+        """Ask to publish an event."""
+        return waits.Emitting(self, asker, attributes)
+
+    def open_event(self, ask: EventWait[Any], asker: Asker) -> Wait | None:
+        """Ask to hear of an event, unless it is a signal that has come already."""
+        waiting = waits.EventWaiting(self, asker, ask)
+        there = self.signals.get(ask.name) if ask.type == SIGNAL else None
+        if there:
+            event = there.popleft()
+            waiting.take(event)
+            return None
+        waiting.open()
+        return waiting
+
+
+def _place(coroutine: Any) -> tuple[str, int]:
+    """Return file and line of the innermost coroutine of a chain that wait for one another."""
+    file, line = "", 0
+    while coroutine is not None:
+        frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "ag_frame", None)
+        if frame is None:
+            break
+        file, line = frame.f_code.co_filename, frame.f_lineno
+        coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "ag_await", None)
+    return file.rpartition("/")[2], line
+
+

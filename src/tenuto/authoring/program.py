@@ -1,0 +1,123 @@
+"""A workflow in Python as a program of the engine.
+
+Its state is a place in an execution: the execution moves on with each event, so a state that is not its
+newest one is *stale* and has to be folded from the journal again. The same holds after the code could
+not take an event (`Stuck`): the event is kept in the state, the run is suspended, and takes it when it
+is resumed, by then with mended code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from tenuto.authoring.declare import Step, Workflow
+from tenuto.authoring.execution import Execution, Fresh, Guard
+from tenuto.authoring.failures import Stuck
+from tenuto.engine.model import (
+    CancelRequested,
+    Command,
+    Event,
+    Finish,
+    Json,
+    Note,
+    Restarted,
+    Resumed,
+    Started,
+    Suspended,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A state: the execution, how far it was, and the events that its code could not take yet."""
+
+    execution: Execution
+    position: int
+    deferred: tuple[Event, ...] = ()
+
+
+class PythonProgram:
+    """A workflow's side of the engine's door; see `engine.advance.Program`."""
+
+    def __init__(
+        self, workflow: Workflow[..., Any], know: Callable[[Step[..., Any]], None], guard: Guard | None = None
+    ) -> None:
+        self.workflow = workflow
+        self._know = know
+        self._guard = guard
+        self._encoder = msgspec.json.Encoder()
+        self._decoder = msgspec.json.Decoder(Fresh)
+
+    def begin(
+        self, started: Started, restarted: Restarted | None, recorded: Sequence[Note] | None = None
+    ) -> tuple[Place, list[Command]]:
+        """Run the code from its start to where all of it waits."""
+        run = restarted.run if restarted else started.run
+        execution = Execution(self.workflow, run, started.nonce, self._know, self._guard)
+        return self._go_on(Place(execution, 0), [started], recorded)
+
+    def step(
+        self, place: Place, event: Event, recorded: Sequence[Note] | None = None
+    ) -> tuple[Place, list[Command]]:
+        """Take an event and go on as far as possible."""
+        if isinstance(event, Suspended):
+            return place, []
+        if place.deferred:
+            if isinstance(event, CancelRequested):
+                return place, [Finish("cancelled")]
+            if not isinstance(event, Resumed):
+                return Place(place.execution, place.position, (*place.deferred, event)), []
+            return self._go_on(place, place.deferred, recorded)
+        if isinstance(event, Resumed):
+            return place, []
+        return self._go_on(place, [event], recorded)
+
+    def _go_on(
+        self, place: Place, events: Sequence[Event], recorded: Sequence[Note] | None
+    ) -> tuple[Place, list[Command]]:
+        """Let the code take events, one after the other; what it cannot take is deferred."""
+        execution = place.execution
+        execution.expect(recorded)
+        for number, event in enumerate(events):
+            if execution.was_stuck():
+                execution.position += 1
+                deferred = tuple(events[number:])
+                return Place(execution, execution.position, deferred), execution.stuck(recorded[-1].data)
+            try:
+                execution.take(event)
+            except Stuck as stuck:
+                if recorded is not None:
+                    raise
+                return Place(execution, execution.position, tuple(events[number:])), execution.stuck(str(stuck))
+        commands = execution.done()
+        return Place(execution, execution.position), commands
+
+    def query(self, place: Place, name: str) -> Json:
+        """Return what the code has set for a query; raises KeyError if it has not."""
+        return place.execution.published[name]
+
+    def encode(self, place: Place) -> bytes | None:
+        """Encode a run that has just begun anew; every other state is the whole journal's."""
+        fresh = place.execution.fresh
+        if fresh is None or place.deferred or self.stale(place):
+            return None
+        return self._encoder.encode(fresh)
+
+    def decode(self, data: bytes) -> Place:
+        """Run the first slice of a run that had begun anew."""
+        fresh = self._decoder.decode(data)
+        execution = Execution(self.workflow, fresh.run, fresh.nonce, self._know, self._guard)
+        execution.revive(fresh)
+        return Place(execution, execution.position)
+
+    def stale(self, place: Place) -> bool:
+        """Whether the execution has moved on, or has died."""
+        return place.execution.dead or place.execution.position != place.position
+
+    def forget(self, place: Place) -> None:
+        """Let go of the coroutines."""
+        place.execution.discard()

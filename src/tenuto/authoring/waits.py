@@ -1,0 +1,288 @@
+"""What an execution waits for: actions, timers, events, other runs; each with the command behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+
+from tenuto.authoring.failures import Cancelled, Stuck, exception_of
+from tenuto.authoring.undoing import TIMEOUT_STATUS, Undo, perform
+from tenuto.engine.model import Emit, Json, Listen, StartRun, Wake
+from tenuto.engine.rules import derived_id, fraction, retry_delay
+from tenuto.errors import Fault, InvalidInput
+
+if TYPE_CHECKING:
+    from tenuto.authoring.asking import Asker, EventWait
+    from tenuto.authoring.data import Codec
+    from tenuto.authoring.declare import Retry
+    from tenuto.authoring.execution import Execution
+
+
+
+class Waiting:
+    """The common part: who asked, under which path it is shown, which command stands for it."""
+
+    __slots__ = ("asker", "execution", "id", "path")
+    kind = ""
+
+    def __init__(self, execution: Execution, asker: Asker, name: str) -> None:
+        self.execution = execution
+        self.asker = asker
+        self.path = execution.path(name)
+        self.id = 0
+
+    def answered(self, output: Json) -> None:
+        """Tell who asked."""
+        self.execution.note(self.path, "completed", self.kind)
+        self.asker.resume(output)
+
+    def failed(self, fault: Fault) -> None:
+        """Tell who asked why there is no answer."""
+        fault = fault.at(self.path)
+        self.execution.note(self.path, "faulted", self.kind, 1, fault.to_json())
+        self.asker.fail(exception_of(fault))
+
+    def stop(self) -> None:
+        """Nobody needs it any more."""
+        self.abandon()
+        self.asker.fail(Cancelled())
+
+    def abandon(self) -> None:
+        """Nobody needs it any more, and who asked is gone too."""
+        self.execution.drop(self.id)
+        self.execution.note(self.path, "cancelled", self.kind)
+
+
+class Action(Waiting):
+    """A step, or a function of a connector: tried again as its `Retry` says, remembered for its undo."""
+
+    __slots__ = (
+        "arguments",
+        "attempt",
+        "function",
+        "key",
+        "kind",
+        "left",
+        "pausing",
+        "progress",
+        "retry",
+        "returns",
+        "undo",
+        "undoing",
+    )
+
+    def __init__(
+        self,
+        execution: Execution,
+        asker: Asker,
+        name: str,
+        kind: str,
+        function: str,
+        arguments: dict[str, Json],
+        returns: Codec[Any],
+        retry: Retry | None,
+    ) -> None:
+        super().__init__(execution, asker, name)
+        self.kind = kind
+        self.function = function
+        self.arguments = arguments
+        self.returns = returns
+        self.retry = retry
+        self.key = ""
+        self.attempt = 1
+        self.progress: Json = None
+        self.pausing = False
+        self.left = False
+        self.undo: Undo | None = None
+        self.undoing = False
+
+    def open(self) -> None:
+        """Ask for it, for the first time."""
+        execution = self.execution
+        replaced = execution.replaced
+        if replaced is not None and replaced[0] == self.path:
+            self.arguments, execution.replaced = replaced[1], None
+        execution.note(self.path, "started", self.kind)
+        self.key = self.key or f"{execution.run}-{execution.epoch}{self.path}"
+        self.id = execution.want(lambda id: perform(id, self), self)
+
+    def answered(self, output: Json) -> None:
+        """Take its result, or the end of the pause before the next attempt."""
+        if self.pausing:
+            self._again()
+            return
+        self.execution.note(self.path, "completed", self.kind, self.attempt)
+        if self.undo is not None:
+            self.execution.undoing.remember(self, output)
+        if self.left:
+            self.execution.undoing.ended(self.id)
+            return
+        try:
+            value = self.returns.decode(output)
+        except InvalidInput as refusal:
+            hint = f"make it fit again ({refusal.hint})" if refusal.hint else "make it fit again"
+            raise Stuck(f"what {self.path} answered does not fit its type: {refusal.message}", hint) from None
+        self.asker.resume(value)
+
+    def failed(self, fault: Fault) -> None:
+        """Try again, or tell who asked."""
+        retry = self.retry
+        fault = fault.at(self.path)
+        if not self.left and retry is not None and fault.transient and self.attempt < retry.attempts:
+            self._pause(retry)
+            return
+        self.execution.note(self.path, "faulted", self.kind, self.attempt, fault.to_json())
+        if self.undo is not None and fault.status == TIMEOUT_STATUS and self.undo.unknown:
+            self.execution.undoing.remember(self, None)
+        if self.left:
+            self.execution.undoing.ended(self.id)
+        else:
+            self.asker.fail(exception_of(fault))
+
+    def _pause(self, retry: Retry) -> None:
+        number = self.attempt
+        delay = retry_delay(retry.delay_seconds, retry.backoff, number, None, "")
+        delay = min(delay, retry.delay_seconds_max) * (1 + retry.jitter * fraction(f"{self.key}/{number}"))
+        self.attempt += 1
+        self.execution.note(self.path, "retried", self.kind, self.attempt)
+        if delay <= 0:
+            self._again()
+            return
+        self.pausing = True
+        at = self.execution.time + delay
+        self.id = self.execution.want(lambda id: Wake(id, at), self)
+
+    def _again(self) -> None:
+        self.pausing = False
+        self.id = self.execution.want(lambda id: perform(id, self), self)
+
+    def stop(self) -> None:
+        """Nobody needs it: stop it, unless it is under way and may have to be taken back."""
+        if self.undo is None or self.pausing or self.undoing:
+            super().stop()
+            return
+        self.left = True
+        self.execution.undoing.leave_alone(self.id)
+        self.asker.fail(Cancelled())
+
+
+class Timer(Waiting):
+    """A durable timer."""
+
+    __slots__ = ()
+    kind = "wait"
+
+    def __init__(self, execution: Execution, asker: Asker, at: float) -> None:
+        super().__init__(execution, asker, "sleep")
+        execution.note(self.path, "started", self.kind)
+        self.id = execution.want(lambda id: Wake(id, at), self)
+
+
+class Emitting(Waiting):
+    """An event on its way to everybody who listens."""
+
+    __slots__ = ()
+    kind = "emit"
+
+    def __init__(self, execution: Execution, asker: Asker, attributes: Mapping[str, Json]) -> None:
+        super().__init__(execution, asker, "emit")
+        workflow = execution.workflow
+        event: dict[str, Json] = {
+            "specversion": "1.0",
+            "id": derived_id(execution.run, str(execution.epoch), self.path),
+            "source": f"/{workflow.namespace}/{workflow.name}/{workflow.version}",
+            "time": datetime.fromtimestamp(execution.time, UTC).isoformat().replace("+00:00", "Z"),
+            **attributes,
+        }
+        execution.note(self.path, "started", self.kind)
+        self.id = execution.want(lambda id: Emit(id, event), self)
+
+
+class Child(Waiting):
+    """Another run."""
+
+    __slots__ = ("returns",)
+    kind = "run"
+
+    def __init__(
+        self,
+        execution: Execution,
+        asker: Asker,
+        namespace: str,
+        name: str,
+        version: str,
+        data: Json,
+        returns: Codec[Any],
+    ) -> None:
+        super().__init__(execution, asker, name)
+        self.returns = returns
+        execution.note(self.path, "started", self.kind)
+        self.id = execution.want(lambda id: StartRun(id, self.path, namespace, name, version, data), self)
+
+    def answered(self, output: Json) -> None:
+        """Read its output."""
+        try:
+            value = self.returns.decode(output)
+        except InvalidInput as refusal:
+            raise Stuck(
+                f"what {self.path} answered does not fit its type: {refusal.message}", "make it fit again"
+            ) from None
+        self.execution.note(self.path, "completed", self.kind)
+        self.asker.resume(value)
+
+
+class EventWaiting(Waiting):
+    """An event that is waited for, and perhaps a timer beside it."""
+
+    __slots__ = ("_timeout", "ask")
+    kind = "listen"
+
+    def __init__(self, execution: Execution, asker: Asker, ask: EventWait[Any]) -> None:
+        super().__init__(execution, asker, ask.name)
+        self.ask = ask
+        self._timeout = 0
+        execution.note(self.path, "started", self.kind)
+
+    def open(self) -> None:
+        """Begin to listen."""
+        execution, ask = self.execution, self.ask
+        self.id = execution.want(lambda id: Listen(id, (ask.type,)), self)
+        execution.listening[self.id] = self
+        if ask.timeout_seconds is not None:
+            at = execution.time + ask.timeout_seconds
+            self._timeout = execution.want(lambda id: Wake(id, at), self)
+
+    def take(self, event: dict[str, Json]) -> None:
+        """An event came: if it is the one, tell who asked."""
+        try:
+            if not self.ask.accepts(event):
+                return
+            value = self.ask.read(event)
+        except Exception as error:
+            self._end("faulted")
+            self.asker.fail(error)
+            return
+        self._end("completed")
+        self.asker.resume(value)
+
+    def answered(self, output: Json) -> None:
+        """The time is over."""
+        self._timeout = 0
+        self._end("faulted")
+        name, seconds = self.ask.name, self.ask.timeout_seconds
+        self.asker.fail(TimeoutError(f"no {name} came within {seconds:g} s"))
+
+    def abandon(self) -> None:
+        """Nobody needs it any more, and who asked is gone too."""
+        self._end("cancelled")
+
+    def _end(self, what: str) -> None:
+        execution = self.execution
+        execution.listening.pop(self.id, None)
+        execution.drop(self.id)
+        execution.drop(self._timeout)
+        execution.note(self.path, what, self.kind)
+
+
