@@ -142,7 +142,7 @@ CAUGHT: list[tuple[Callable[[], object], str, str]] = [
     (lambda: open(os.devnull).close(), "open", STEP),
     (lambda: FILE.read(1), "FileIO.read", STEP),
     (lambda: pathlib.Path("x").read_text(), "pathlib.Path.read_text", STEP),
-    (lambda: pathlib.Path("x").exists(), "pathlib.Path.exists", STEP),
+    (lambda: pathlib.Path("x").mkdir(), "pathlib.Path.mkdir", STEP),
     (lambda: os.path.exists("x"), "os.path.exists", STEP),
     (lambda: os.listdir(), "os.listdir", STEP),
     (lambda: os.remove("no such file"), "os.remove", STEP),
