@@ -94,7 +94,8 @@ class Ask(Generic[R_co]):
         found = _current.get()
         if found is None or found is GONE:
             execution()
-        return (yield self)
+        answer: R_co = yield self
+        return answer
 
     def open(self, execution: Execution, asker: Asker) -> Wait | None:
         """Begin; see the module's text."""
@@ -117,7 +118,8 @@ class StepCall(Ask[R_co]):
             return (yield from self.step.inline(self.args, self.kwargs))
         if found is GONE:
             execution()
-        return (yield self)
+        answer: R_co = yield self
+        return answer
 
     def open(self, execution: Execution, asker: Asker) -> Wait | None:
         """Ask for the step's function."""

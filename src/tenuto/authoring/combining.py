@@ -173,7 +173,9 @@ class _All(_Group):
         if self.stopped is not None:
             self.asker.fail(self.stopped)
         else:
-            self.asker.resume([member.value if member.error is None else member.error for member in self.members])
+            self.asker.resume(
+                [member.value if member.error is None else member.error for member in self.members]
+            )
 
 
 class _First(_Group):
@@ -309,5 +311,3 @@ class _Next(Ask[R_co]):
 
 async def _listed(each: Each[Any, R]) -> list[R]:
     return [answer async for answer in each]
-
-

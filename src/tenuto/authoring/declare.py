@@ -122,7 +122,9 @@ class Step(Generic[P, R]):
         self.function = function
         self.asynchronous = inspect.iscoroutinefunction(function)
         if pool == "process" and self.asynchronous:
-            raise Invalid(f"{where} is async and cannot run in a process", hint="write `def`, or pool='thread'")
+            raise Invalid(
+                f"{where} is async and cannot run in a process", hint="write `def`, or pool='thread'"
+            )
         self.retry = retry
         self.timeout_seconds = timeout_seconds
         self.heartbeat_seconds = heartbeat_seconds
@@ -311,5 +313,3 @@ def _source(function: Callable[..., Any]) -> str:
     except (OSError, TypeError):
         code = function.__code__
         return f"# the source is not at hand\n{code.co_name} {code.co_code.hex()} {code.co_consts!r}"
-
-

@@ -15,15 +15,27 @@ from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+import msgspec
+
 from tenuto.authoring import waits
-from tenuto.authoring.asking import GONE, Ask, Asker, EventWait, FunctionCall, Sleep, StepCall, Wait, enter, leave
+from tenuto.authoring.asking import (
+    GONE,
+    Ask,
+    Asker,
+    EventWait,
+    FunctionCall,
+    Sleep,
+    StepCall,
+    Wait,
+    enter,
+    leave,
+)
 from tenuto.authoring.failures import (
     Cancelled,
     ContinueAsNew,
     HistoryMismatch,
     Nondeterministic,
     Stuck,
-    exception_of,
     fault_of_exception,
     told,
 )
@@ -44,9 +56,7 @@ from tenuto.engine.model import (
     Restarted,
     Started,
 )
-from tenuto.errors import Fault, Faulted, InvalidInput
-
-import msgspec
+from tenuto.errors import Fault, InvalidInput
 
 if TYPE_CHECKING:
     from tenuto.authoring.data import Codec
@@ -400,7 +410,9 @@ class Execution:
         fault = fault_of_exception(error)
         if failures:
             detail = "; ".join([fault.detail or fault.title or fault.type, *failures])
-            fault = Fault(fault.type, fault.status, fault.title, detail, fault.instance, False, fault.exception)
+            fault = Fault(
+                fault.type, fault.status, fault.title, detail, fault.instance, False, fault.exception
+            )
         status = "cancelled" if isinstance(error, Cancelled) else "faulted"
         return Finish(status, None, fault)  # type: ignore[arg-type]
 
@@ -574,5 +586,3 @@ def _place(coroutine: Any) -> tuple[str, int]:
         file, line = frame.f_code.co_filename, frame.f_lineno
         coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "ag_await", None)
     return file.rpartition("/")[2], line
-
-

@@ -86,13 +86,17 @@ class PythonProgram:
             if execution.was_stuck():
                 execution.position += 1
                 deferred = tuple(events[number:])
-                return Place(execution, execution.position, deferred), execution.stuck(recorded[-1].data)
+                return Place(execution, execution.position, deferred), execution.stuck(
+                    str(recorded[-1].data if recorded else "")
+                )
             try:
                 execution.take(event)
             except Stuck as stuck:
                 if recorded is not None:
                     raise
-                return Place(execution, execution.position, tuple(events[number:])), execution.stuck(str(stuck))
+                return Place(execution, execution.position, tuple(events[number:])), execution.stuck(
+                    str(stuck)
+                )
         commands = execution.done()
         return Place(execution, execution.position), commands
 

@@ -51,7 +51,7 @@ class Undoing:
     def __init__(self, execution: Execution) -> None:
         self._execution = execution
         self._done: list[_Done] = []
-        self._under_way: set[int] = set()
+        self.under_way: set[int] = set()
         self._failures: list[str] = []
         self._busy = False
 
@@ -74,11 +74,11 @@ class Undoing:
 
     def leave_alone(self, id: int) -> None:
         """Let an action under way end, although nobody waits for it."""
-        self._under_way.add(id)
+        self.under_way.add(id)
 
     def ended(self, id: int) -> None:
         """Such an action has ended."""
-        self._under_way.discard(id)
+        self.under_way.discard(id)
 
     def settle(self) -> None:
         """What was done so far is not taken back any more."""
@@ -86,7 +86,7 @@ class Undoing:
 
     def proceed(self) -> Sequence[str] | None:
         """Take back what is left, one after the other; once nothing is, return what could not be."""
-        if self._busy or self._under_way:
+        if self._busy or self.under_way:
             return None
         if not self._done:
             return self._failures
@@ -121,5 +121,3 @@ def perform(id: int, action: Action) -> Perform:
         nonce=action.execution.nonce,
         progress=action.progress,
     )
-
-

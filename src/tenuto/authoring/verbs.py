@@ -119,9 +119,7 @@ def gather(
 @overload
 def gather(*awaitables: Awaitable[T]) -> Ask[list[T]]: ...
 @overload
-def gather(
-    *awaitables: Awaitable[T], return_exceptions: Literal[True]
-) -> Ask[list[T | Exception]]: ...
+def gather(*awaitables: Awaitable[T], return_exceptions: Literal[True]) -> Ask[list[T | Exception]]: ...
 def gather(*awaitables: Any, return_exceptions: bool = False) -> Ask[Any]:
     """Do all of these at once; answer their results in the order of the arguments.
 
@@ -140,7 +138,7 @@ def race(*awaitables: Awaitable[T]) -> Ask[T]: ...
 def race(*awaitables: Any) -> Ask[Any]:
     """Answer the result of the first of these to end, or raise its exception; the others are stopped.
 
-        decision = await race(approval.receive(), sleep(timedelta(days=3)))   # None after three days
+    decision = await race(approval.receive(), sleep(timedelta(days=3)))   # None after three days
     """
     return Race(awaitables)
 
@@ -251,6 +249,7 @@ def wait_for_event(
     `where` says which: attributes that it must have (`{"subject": "4711", "data.paid": True}`), or a
     function of the event. After `timeout` (seconds) a `TimeoutError` is raised.
     """
+    accepts: Callable[[dict[str, Json]], bool]
     if where is None:
         accepts = _everything
     elif callable(where):
@@ -309,10 +308,10 @@ class Signal(Generic[T]):
 class Query(Generic[T]):
     """What a run tells of itself: set in workflow code, read from outside at any time, also after its end.
 
-        progress = Query("progress", int)
-        ...
-        progress.set(40)                       # in the workflow
-        await handle.query(progress)           # from outside
+    progress = Query("progress", int)
+    ...
+    progress.set(40)                       # in the workflow
+    await handle.query(progress)           # from outside
     """
 
     def __init__(self, name: str, type: type[T] | Any = Any) -> None:
@@ -335,8 +334,8 @@ def log(message: str, *, level: Level = "info") -> None:
 def patched(id: str) -> bool:
     """Tell whether the run takes a changed way: False if it has passed here before the change was made.
 
-        if patched("check-stock-first"):
-            await check_stock(order)
+    if patched("check-stock-first"):
+        await check_stock(order)
     """
     if not id:
         raise Invalid("patched() needs an id", hint='name the change: patched("check-stock-first")')

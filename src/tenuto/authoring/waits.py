@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
-
+from typing import TYPE_CHECKING, Any
 
 from tenuto.authoring.failures import Cancelled, Stuck, exception_of
 from tenuto.authoring.undoing import TIMEOUT_STATUS, Undo, perform
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from tenuto.authoring.data import Codec
     from tenuto.authoring.declare import Retry
     from tenuto.authoring.execution import Execution
-
 
 
 class Waiting:
@@ -284,5 +282,3 @@ class EventWaiting(Waiting):
         execution.drop(self.id)
         execution.drop(self._timeout)
         execution.note(self.path, what, self.kind)
-
-

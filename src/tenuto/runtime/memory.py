@@ -10,11 +10,13 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Final
 
-from tenuto.engine.advance import Run, advance
-from tenuto.engine.ports import Batch, DocumentRow, Journal, RunRow, Snapshot
-from tenuto.errors import NotFound
+from tenuto.authoring.failures import HistoryMismatch, Stuck
+from tenuto.engine.advance import Run, accepts, advance
+from tenuto.engine.model import Json, Suspended
+from tenuto.engine.ports import Append, Batch, Clock, DocumentRow, Journal, RunChange, RunRow, Snapshot
+from tenuto.errors import Conflict, NotFound
 from tenuto.runtime.hot import Definition, Hot
-from tenuto.runtime.recording import read_entry
+from tenuto.runtime.recording import entry_of, read_entry, written
 from tenuto.runtime.snapshots import decode_run, snapshot_of
 
 # How many runs are kept in memory before those that only wait are put aside.
@@ -25,10 +27,13 @@ RECOVERY_CHUNK: Final = 500
 class Memory:
     """The runs in memory by id, and the way there from the disk and back."""
 
-    def __init__(self, journal: Journal, build: Callable[[DocumentRow], Definition], limit: int) -> None:
+    def __init__(
+        self, journal: Journal, build: Callable[[DocumentRow], Definition], clock: Clock, limit: int
+    ) -> None:
         self.runs: dict[str, Hot] = {}
         self._journal = journal
         self._build = build
+        self._clock = clock
         self._limit = limit
         self._crowded_at = limit
         self._loading: dict[str, asyncio.Task[None]] = {}
@@ -97,6 +102,42 @@ class Memory:
         if row is not None and row.ended is None:
             await self._revive(row, *await self._journal.load(row.number))
 
+    async def renew(self, run: str) -> Hot | None:
+        """Load a run again that is in memory: its state there cannot be used any more."""
+        hot = self.runs.pop(run)
+        if hot.run is not None:
+            hot.definition.program.forget(hot.run.state)
+        self._claim([run], self._load_flushed(run))
+        return await self.load(run)
+
+    async def _load_flushed(self, run: str) -> None:
+        await self._journal.flush()
+        await self._load(run)
+
+    async def query(self, run: str, name: str) -> Json:
+        """Return what a run's program has set under a name; raises `NotFound`."""
+        hot = await self.load(run)
+        finished = None
+        if hot is None:
+            row = await self._journal.run(run)
+            if row is None:
+                raise NotFound(f"there is no run {run!r}", hint="`tenuto runs` lists them")
+            hot = finished = await self._fold(row, None, [entry async for entry in self.entries(row.number)])
+        program = hot.definition.program
+        query = getattr(program, "query", None)
+        try:
+            if query is None or hot.run is None:
+                raise KeyError
+            value: Json = query(hot.run.state, name)
+        except KeyError:
+            raise NotFound(
+                f"the run {run} answers no query {name!r}", hint="its code sets it with Query(...).set(value)"
+            ) from None
+        finally:
+            if finished is not None and finished.run is not None:
+                program.forget(finished.run.state)
+        return value
+
     async def _load_all(self, rows: Sequence[RunRow]) -> None:
         stored = await self._journal.load_many([row.number for row in rows])
         for row in rows:
@@ -109,10 +150,25 @@ class Memory:
                 )
 
     async def _revive(self, row: RunRow, snapshot: Snapshot | None, entries: list[bytes]) -> None:
-        hot = await self._fold(row, snapshot, entries)
+        try:
+            hot = await self._fold(row, snapshot, entries)
+        except Stuck as stuck:
+            await self._keep(row, len(entries) + (snapshot.seq if snapshot else 0), stuck)
+            raise Conflict(f"the run {row.id} is kept, suspended: {stuck.message}", hint=stuck.hint) from None
         if hot.run is not None and not hot.run.over:
             hot.orphaned = await self._is_orphaned(row)
             self.runs[row.id] = hot
+
+    async def _keep(self, row: RunRow, seq: int, stuck: Stuck) -> None:
+        """Suspend a run that cannot be folded, so that everybody sees why it does not go on."""
+        if row.status == "suspended":
+            return
+        now = self._clock.now()
+        event = Suspended(now, str(stuck))
+        _, encoded = entry_of(event, written(event)[1], ())
+        change = RunChange(row.number, "suspended", now)
+        self._journal.commit(Batch([Append(row.number, seq + 1, encoded)], changes=[change]), lambda: None)
+        await self._journal.flush()
 
     async def _fold(self, row: RunRow, snapshot: Snapshot | None, entries: list[bytes]) -> Hot:
         """Fold a run from its snapshot and the rest of its journal."""
@@ -124,9 +180,15 @@ class Memory:
             if run is None:
                 entries = [entry async for entry in self.entries(row.number)]
                 hot.seq = hot.stored = 0
-        for entry in entries:
-            run, _ = advance(hot.definition.program, run, read_entry(entry).event)
-            hot.snapshots.due(len(entry))
+        for seq, data in enumerate(entries, hot.seq + 1):
+            entry = read_entry(data)
+            if not accepts(run, entry.event):
+                raise HistoryMismatch([f"{entry.event!r}"], ["nothing that this could answer"], seq)
+            try:
+                run, _ = advance(hot.definition.program, run, entry.event, entry.notes)
+            except HistoryMismatch as mismatch:
+                raise HistoryMismatch(mismatch.recorded, mismatch.asked, seq) from None
+            hot.snapshots.due(len(data))
         hot.run = run
         hot.seq += len(entries)
         return hot
@@ -190,6 +252,15 @@ class Memory:
         taken = [snapshot for snapshot in snapshots if snapshot is not None]
         if taken:
             self._journal.commit(Batch(snapshots=taken), lambda: None)
+        for hot in gone:
+            if hot.run is not None:
+                hot.definition.program.forget(hot.run.state)
+
+    def forget_all(self) -> None:
+        """Let go of what the runs' states hold, at the end."""
+        for hot in self.runs.values():
+            if hot.run is not None and hot.run.state is not None:
+                hot.definition.program.forget(hot.run.state)
 
 
 def _only_waits(hot: Hot) -> bool:

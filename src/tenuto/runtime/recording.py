@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from tenuto.engine.model import Command, Entry, Event, Note
+from tenuto.engine.model import STUCK, Command, Entry, Event, Note, Suspended
 from tenuto.engine.rules import DATA_DEPTH_MAX, passed_limit
 from tenuto.errors import Fault, Faulted, InvalidInput, LimitExceeded, TenutoError, runtime_fault
 
@@ -61,6 +61,13 @@ def entry_of(event: Event, data: bytes, commands: Sequence[Command]) -> tuple[En
 def read_entry(data: bytes) -> Entry:
     """Return an entry that was written."""
     return _entries.decode(data)
+
+
+def reason_of(entry: Entry) -> str | None:
+    """Return why a run cannot go on until its code is mended, if the entry says so."""
+    if isinstance(entry.event, Suspended):
+        return entry.event.reason
+    return next((str(note.data) for note in entry.notes if note.what == STUCK), None)
 
 
 def fault_of(error: BaseException) -> Fault:

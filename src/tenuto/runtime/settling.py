@@ -43,6 +43,12 @@ class Settling:
             if not future.done():
                 future.set_result(row)
 
+    def fail(self, run: str, error: BaseException) -> None:
+        """Tell all who wait for a run that it does not get there."""
+        for future in self._waiting.pop(run, ()):
+            if not future.done():
+                future.set_exception(error)
+
     def end(self, error: BaseException | None = None) -> None:
         """Wake everybody: nothing more will happen here."""
         for run in list(self._waiting):

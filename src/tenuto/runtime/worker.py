@@ -12,10 +12,10 @@ durable has not happened, and the next start goes on from the journal.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
+from tenuto.authoring.failures import Stuck
 from tenuto.engine.advance import accepts
 from tenuto.engine.model import (
     Answered,
@@ -32,12 +32,12 @@ from tenuto.engine.model import (
     Json,
     Listen,
     Note,
-    Open,
     Perform,
     Restarted,
     Resumed,
     Started,
     StartRun,
+    Suspended,
     Wake,
 )
 from tenuto.engine.ports import (
@@ -47,18 +47,17 @@ from tenuto.engine.ports import (
     Journal,
     RunRow,
 )
-from tenuto.engine.table import Table
 from tenuto.errors import (
     Conflict,
     Fault,
     NotFound,
     StorageFailed,
     TenutoError,
+    Unfit,
     configuration_fault,
     expression_fault,
     runtime_fault,
 )
-from tenuto.events.lifecycle import lifecycle_events
 from tenuto.runtime.actions import Gate
 from tenuto.runtime.children import (
     NESTED_RUNS_MAX,
@@ -67,20 +66,17 @@ from tenuto.runtime.children import (
     no_longer_needed,
     rests,
     told_later,
-    told_parent,
 )
+from tenuto.runtime.emitting import Emitting
+from tenuto.runtime.feeding import Feeding
 from tenuto.runtime.hot import Definition, Hot, Step, find_start, new_row, retold, wanted
 from tenuto.runtime.jobs import Jobs
 from tenuto.runtime.listeners import Listeners
 from tenuto.runtime.memory import HOT_RUNS, Memory
-from tenuto.runtime.recording import fault_of, read_entry
+from tenuto.runtime.recording import fault_of, read_entry, reason_of
 from tenuto.runtime.settling import Settling
 from tenuto.runtime.timers import Timers
-from tenuto.runtime.turn import Turn
 from tenuto.runtime.watching import Watchers
-
-# How many runs hear of lifecycle events in the transaction that brings these; more of them hear in the next.
-HEARD_PER_TURN: Final = 1_000
 
 
 class Evaluator(Protocol):
@@ -111,18 +107,28 @@ class Worker:
         self._clock = clock
         self._chance = chance
         self._version = version
-        self._memory = Memory(journal, build, hot_runs)
+        self._memory = Memory(journal, build, clock, hot_runs)
         self._hot = self._memory.runs
         self._starting: dict[str, asyncio.Lock] = {}
         self._timers = Timers(clock, self._fire)
         self._listeners = Listeners()
         self._watchers = Watchers()
         self._jobs = Jobs(self._look_if_idle)
-        self._uncommitted = 0
-        self._reviving = 0
-        self._held_emits: list[tuple[Hot, Emit]] = []
+        self._feeding = Feeding(
+            journal,
+            self._memory,
+            self._listeners,
+            self._jobs,
+            clock,
+            durable=self._durable,
+            renew=self._renew,
+        )
+        self._emitting = Emitting(
+            self._hot, self._listeners, load=self._load, spawn=self._spawn, record=self._emit
+        )
         self._offspring: dict[str, list[str]] = {}  # children that their parents do not wait for
         self._settling = Settling(self._settled)
+        self._ending = Settling(lambda run: False)
         self._number: int | None = None
         self._stopped = False
         self._failure: BaseException | None = None
@@ -180,14 +186,30 @@ class Worker:
             if row is None:
                 raise NotFound(f"there is no run {run!r}", hint="`tenuto runs` lists them")
             raise Conflict(f"the run {run} is over: {row.status}")
+        if hot.run is not None and hot.definition.program.stale(hot.run.state):
+            hot = await self._renew(hot)
         if not accepts(hot.run, event):
             status = hot.run.status if hot.run else "pending"
             raise Conflict(f"the run {run} is {status}: that does not go with what was asked")
         if isinstance(event, CancelRequested):
             await self._load_children(hot)
-        self._feed([(hot, event)])
+        self._feeding.feed([(hot, event)])
         await self._flushed()
         self._carry_on(hot)
+
+    async def _renew(self, hot: Hot) -> Hot:
+        """Fold a run from its journal again; what it has under way is begun again."""
+        for command, task in list(hot.active.items()):
+            self._timers.remove(hot.row.id, command)
+            if task is not None:
+                task.cancel()
+        hot.active.clear()
+        self._listeners.remove(hot.row.id)
+        renewed = await self._memory.renew(hot.row.id)
+        if renewed is None:
+            raise Conflict(f"the run {hot.row.id} is over")
+        self._carry_on(renewed)
+        return renewed
 
     async def _load_children(self, hot: Hot) -> None:
         """Load the runs that a run waits for, so that they can be cancelled with it."""
@@ -212,7 +234,11 @@ class Worker:
         path, cut = find_start(entries, task)
         hot = await self._empty(definition, self._chance.token(), origin=run, origin_entries=cut)
         events = retold(entries[:cut], Restarted(self._clock.now(), hot.row.id, path, replace, data))
-        self._feed([(hot, event) for event in events], created=hot.row, quiet=cut - 1)
+        told = [(hot, event) for event in events]
+        try:
+            self._feeding.feed(told, created=hot.row, history=[entry.notes for entry in entries[: cut - 1]])
+        except Stuck as stuck:
+            raise Conflict(stuck.message, hint=stuck.hint) from None
         hot.idle = True
         await self._flushed()
         self._carry_on(hot)
@@ -234,6 +260,25 @@ class Worker:
             raise NotFound(f"there is no run {run!r}", hint="`tenuto runs` lists them")
         return row
 
+    async def ended(self, run: str) -> RunRow:
+        """Return when a run is over; see `Runner.ended`."""
+        await self.resume(run)
+        hot = self._hot.get(run)
+        if hot is not None and hot.run is not None and not hot.run.over:
+            row = await self._ending.wait(run)
+            self._check()
+            if row is not None:
+                return row
+        await self._journal.flush()
+        row = await self._journal.run(run)
+        if row is None:
+            raise NotFound(f"there is no run {run!r}", hint="`tenuto runs` lists them")
+        return row
+
+    async def query(self, run: str, name: str) -> Json:
+        """Return what a run says of itself; see `Runner.query`."""
+        return await self._memory.query(run, name)
+
     def watch(self, watcher: Callable[[str, int, Entry], None]) -> Callable[[], None]:
         """Call `watcher` for each durable entry; see `Runner.watch`."""
         return self._watchers.add(watcher)
@@ -246,7 +291,7 @@ class Worker:
     async def recover(self) -> int:
         """Take up every run that is not over; return how many."""
         after = count = 0
-        self._reviving += 1
+        self._emitting.revive()
         try:
             while chunk := await self._memory.load_open(after):
                 after, loaded = chunk
@@ -260,20 +305,24 @@ class Worker:
 
     async def close(self) -> None:
         """Stop: actions under way are abandoned and start again when their runs are taken up."""
-        self._stopped = True
+        self._stopped = self._feeding.stopped = True
         self._timers.stop()
         await asyncio.gather(*self._jobs.stop(), return_exceptions=True)
         if self._failure is None:
             await self._journal.flush()
         self._settling.end()
+        self._ending.end()
+        self._memory.forget_all()
 
     def fail(self, error: BaseException) -> None:
         """The store has failed: nothing more is done, everybody who waits is told."""
         self._failure = error
-        self._stopped = True
+        self._stopped = self._feeding.stopped = self._feeding.failed = True
         self._timers.stop()
         self._jobs.stop()
         self._settling.end(self._failed())
+        self._ending.end(self._failed())
+        self._memory.forget_all()
 
     def _check(self) -> None:
         if self._failure is not None:
@@ -284,107 +333,9 @@ class Worker:
             return self._failure
         return StorageFailed(f"the database failed: {self._failure}")
 
-    # ── feeding: fold, and hand to the store ──────────────────────────────────────────
-
-    def _feed(
-        self, told: Sequence[tuple[Hot, Event]], *, created: RunRow | None = None, quiet: int = 0
-    ) -> None:
-        """Tell runs what happened, all in one transaction.
-
-        The first `quiet` steps are a history taken over: nobody is told of them again.
-        """
-        if self._failure is not None:
-            return
-        turn = Turn()
-        work, heard = deque(told), deque[tuple[Hot, Event]]()
-        try:
-            while work or (heard and len(turn.steps) < len(told) + HEARD_PER_TURN):
-                hot, event = work.popleft() if work else heard.popleft()
-                if accepts(hot.run, event):
-                    self._take(turn, hot, event, work, heard, quiet=len(turn.steps) < quiet)
-            self._journal.commit(turn.batch(created), lambda: self._durable(turn.steps))
-        except BaseException:
-            # Nothing of it has happened: no run may be ahead of what will be on disk.
-            turn.undo()
-            if created is not None:
-                self._hot.pop(created.id, None)
-            raise
-        turn.hand_over()
-        self._uncommitted += 1
-        if heard:
-            # Runs that hear of each other without end must not keep everybody else from going on.
-            asyncio.get_running_loop().call_soon(self._hear, heard)
-
-    def _hear(self, heard: Sequence[tuple[Hot, Event]]) -> None:
-        if not self._stopped:
-            self._feed(heard)
-
-    def _take(
-        self,
-        turn: Turn,
-        hot: Hot,
-        event: Event,
-        work: deque[tuple[Hot, Event]],
-        heard: deque[tuple[Hot, Event]],
-        *,
-        quiet: bool,
-    ) -> None:
-        """Fold one event, and find out who else has to be told of what follows from it."""
-        opened = hot.run.open if hot.run else None
-        step, finish = turn.take(hot, event)
-        if quiet:
-            step.commands = ()
-            return
-        if opened:
-            self._tell_children(hot, opened, step.commands, event.time, work)
-        if finish is not None:
-            self._tell_parent(hot, finish, event.time, work)
-        if self._listeners.hears_lifecycle:
-            self._tell_lifecycle(hot, step.entry, finish, heard)
-
-    def _tell_parent(self, hot: Hot, finish: Finish, time: float, work: deque[tuple[Hot, Event]]) -> None:
-        """A child's end is in the parent's journal in the same transaction as in its own."""
-        told = told_parent(hot.row, finish, time)
-        parent = self._hot.get(hot.row.parent or "")
-        if told is not None and parent is not None:
-            work.append((parent, told))
-
-    def _tell_children(
-        self,
-        hot: Hot,
-        opened: Table[Open],
-        commands: Sequence[Command],
-        time: float,
-        work: deque[tuple[Hot, Event]],
-    ) -> None:
-        """Children that are not needed any more are told in the transaction that says so."""
-        for command in commands:
-            if type(command) is Drop and type(opened.get(command.id)) is StartRun:
-                run = child_of(hot.row.id, command.id)
-                if run in self._hot:
-                    work.append((self._hot[run], no_longer_needed(time)))
-                else:
-                    self._jobs.start(self._cancel_cold(run))
-
-    async def _cancel_cold(self, run: str) -> None:
-        child = await self._memory.load(run)
-        if child is not None:
-            self._feed([(child, no_longer_needed(self._clock.now()))])
-
-    def _tell_lifecycle(
-        self, hot: Hot, entry: Entry, finish: Finish | None, work: deque[tuple[Hot, Event]]
-    ) -> None:
-        """Give lifecycle events to the runs that listen for them by name, never to the run itself."""
-        for event in lifecycle_events(hot.row, hot.seq, entry, finish):
-            for listener in self._listeners.named(event["type"]):
-                other = self._hot.get(listener)
-                if other is not None and other is not hot:
-                    work.append((other, Arrived(entry.event.time, event)))
-
     # ── after the disk ────────────────────────────────────────────────────────────────
 
     def _durable(self, steps: list[Step]) -> None:
-        self._uncommitted -= 1
         for step in steps:
             hot = step.hot
             hot.unwritten -= 1
@@ -392,6 +343,9 @@ class Worker:
             again = type(step.entry.event) is Resumed
             for command in step.commands:
                 self._carry_out(hot, command, again=again)
+            reason = reason_of(step.entry)
+            if reason is not None:
+                self._ending.fail(hot.row.id, Conflict(reason, hint="mend it, then `tenuto resume`"))
             status = hot.run.status if hot.run else None
             if status == "suspended" or (status == "waiting" and hot.row.parent_command is not None):
                 self._settling.look()
@@ -399,7 +353,7 @@ class Worker:
 
     def _look_if_idle(self) -> None:
         """Nothing is under way any more: runs that only wait have settled."""
-        if len(self._settling) and not len(self._jobs) and not self._uncommitted:
+        if len(self._settling) and not len(self._jobs) and not self._feeding.uncommitted:
             self._settling.look()
 
     def _carry_out(self, hot: Hot, command: Command, *, again: bool = False) -> None:
@@ -427,11 +381,11 @@ class Worker:
             case Listen():
                 self._listeners.add(hot.row.id, command.types)
             case Emit():
-                self._spawn_or_emit(hot, command)
+                self._emitting.emit(hot, command)
             case StartRun():
                 task = self._spawn(hot, command.id, lambda: self._start_child(hot, command, again))
                 if again:
-                    self._reviving += 1
+                    self._emitting.revive()
                     task.add_done_callback(self._revived)
 
     def _spawn(
@@ -458,12 +412,12 @@ class Worker:
             self._look_if_idle()
             return
         try:
-            self._feed([(hot, event)])
+            self._feeding.feed([(hot, event)])
         except Exception as error:
             if self._stopped:
                 return
             # What cannot be recorded, too large for instance, has failed.
-            self._feed([(hot, Failed(event.time, event.id, fault_of(error)))])
+            self._feeding.feed([(hot, Failed(event.time, event.id, fault_of(error)))])
 
     # ── actions ───────────────────────────────────────────────────────────────────────
 
@@ -480,6 +434,10 @@ class Worker:
     async def _perform(self, hot: Hot, command: Perform) -> None:
         try:
             outcome = await self._gate.perform(hot.row.id, command, hot.definition.folders)
+        except Unfit as unfit:
+            hot.active.pop(command.id, None)
+            self._suspend(hot, unfit)
+            return
         finally:
             self._jobs.acted()
         if self._journal.pressure:
@@ -489,6 +447,12 @@ class Worker:
             self._answer(hot, Failed(now, command.id, outcome))
         else:
             self._answer(hot, Answered(now, command.id, *outcome))
+
+    def _suspend(self, hot: Hot, unfit: Unfit) -> None:
+        """The code of an action has to be mended: the run is kept until somebody resumes it."""
+        event = Suspended(self._clock.now(), f"{unfit.message}\nhint: {unfit.hint}")
+        if accepts(hot.run, event):
+            self._feeding.feed([(hot, event)])
 
     async def _evaluate(self, hot: Hot, command: Evaluate) -> None:
         try:
@@ -506,7 +470,7 @@ class Worker:
             task.cancel()
         child = self._hot.get(child_of(hot.row.id, command))
         if child is not None:
-            self._feed([(child, no_longer_needed(self._clock.now()))])
+            self._feeding.feed([(child, no_longer_needed(self._clock.now()))])
 
     def _retire(self, hot: Hot) -> None:
         """A run is over: let go of everything but actions that nothing waits for."""
@@ -517,7 +481,10 @@ class Worker:
                 task.cancel()
         self._listeners.remove(hot.row.id)
         self._hot.pop(hot.row.id, None)
+        if hot.run is not None:
+            hot.definition.program.forget(hot.run.state)
         self._settling.settle(hot.row.id, hot.row)
+        self._ending.settle(hot.row.id, hot.row)
 
     # ── timers, events, children ──────────────────────────────────────────────────────
 
@@ -533,42 +500,9 @@ class Worker:
         if hot is not None:
             self._answer(hot, Answered(self._clock.now(), command))
 
-    def _spawn_or_emit(self, hot: Hot, command: Emit) -> None:
-        if self._reviving:
-            # Who listened before this process began may not have been read from the disk yet.
-            self._held_emits.append((hot, command))
-            return
-        runs = self._listeners.all(command.event["type"])
-        if all(run in self._hot for run in runs):
-            self._emit(hot, command, [self._hot[run] for run in runs])
-        else:
-            self._spawn(hot, command.id, lambda: self._load_and_emit(hot, command, runs))
-
-    async def _load_and_emit(self, hot: Hot, command: Emit, runs: Iterable[str]) -> None:
-        listeners: list[Hot] = []
-        try:
-            for run in runs:
-                other = await self._load(run)
-                if other is not None:
-                    other.held += 1
-                    listeners.append(other)
-            self._emit(hot, command, listeners)
-        finally:
-            for other in listeners:
-                other.held -= 1
-
     def _revived(self, _: object = None) -> None:
-        """A part of what was on disk is taken up; if it was the last, events can be sent."""
-        self._reviving -= 1
-        if self._reviving:
-            return
-        held, self._held_emits = self._held_emits, []
-        for hot, command in held:
-            if hot.run is not None and wanted(hot.run, command):
-                self._spawn_or_emit(hot, command)
-            else:
-                hot.active.pop(command.id, None)
-        if len(self._settling):
+        """A part of what was on disk is taken up; if it was the last, runs may have settled."""
+        if self._emitting.revived() and len(self._settling):
             self._settling.look()
 
     def _emit(self, hot: Hot, command: Emit, others: list[Hot]) -> None:
@@ -577,7 +511,7 @@ class Worker:
         now = self._clock.now()
         told: list[tuple[Hot, Event]] = [(other, Arrived(now, command.event)) for other in others]
         try:
-            self._feed([*told, (hot, Answered(now, command.id))])
+            self._feeding.feed([*told, (hot, Answered(now, command.id))])
         except Exception as error:
             self._answer(hot, Failed(now, command.id, fault_of(error)))
 
@@ -656,7 +590,7 @@ class Worker:
             parent.active.pop(command.id, None)
             self._offspring.setdefault(parent.row.id, []).append(run)
             told.append((parent, Answered(hot.row.started, command.id)))
-        self._feed(told, created=hot.row)
+        self._feeding.feed(told, created=hot.row)
         self._memory.put_aside(self._is_needed)
         return hot
 
@@ -673,8 +607,8 @@ class Worker:
             return
         hot.idle = False
         if hot.orphaned:
-            self._feed([(hot, no_longer_needed(self._clock.now()))])
-        self._reviving += 1
+            self._feeding.feed([(hot, no_longer_needed(self._clock.now()))])
+        self._emitting.revive()
         for command in list(hot.run.open.values()) if hot.run else ():
             self._carry_out(hot, command, again=True)
         self._revived()
@@ -694,5 +628,5 @@ class Worker:
             return hot is None
         if hot.run.status == "suspended":
             return rests(hot, self._hot)
-        busy = len(self._jobs) or self._uncommitted or len(self._timers)
-        return not (busy or self._reviving or self._memory.loading)
+        busy = len(self._jobs) or self._feeding.uncommitted or len(self._timers)
+        return not (busy or self._emitting.reviving or self._memory.loading)
