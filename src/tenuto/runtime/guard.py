@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from sys import _getframe, getprofile, setprofile
 from threading import Lock, get_ident
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any, Final, TypeVar
 
 from tenuto.authoring.failures import Nondeterministic
@@ -124,8 +124,12 @@ class Guard:
         # a code object is made anew each time).
         def hook(frame: FrameType, event: str, arg: Any) -> None:
             if event == "c_call":
-                if type(arg.__self__) in kinds and (arg in functions or type(arg.__self__) in methods):
-                    found = functions.get(arg) or methods[type(arg.__self__)].get(arg.__name__)
+                kind = type(arg.__self__)
+                if kind is ModuleType:
+                    if arg in functions:
+                        self._judge(frame, functions[arg])
+                elif kind in kinds:
+                    found = functions.get(arg) or methods.get(kind, {}).get(arg.__name__)
                     if found is not None:
                         self._judge(frame, found)
             elif event == "call" and frame.f_code.co_name in names:
