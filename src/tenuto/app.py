@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from tenuto.engine.ports import Journal
     from tenuto.language.references import Known
     from tenuto.operations.desk import Desk
-    from tenuto.runtime.network import SystemNetwork
 
 
 def main() -> NoReturn:
@@ -95,69 +94,17 @@ def known(folders: Iterable[Path]) -> Known:
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[Desk]:
     """Open the database for writing, with a worker that drives its runs."""
-    from functools import partial
-
-    from tenuto import __version__
-    from tenuto.operations.desk import Desk
-    from tenuto.operations.requests import answer
-    from tenuto.runtime.actions import Gate
-    from tenuto.runtime.catalog import Catalog
-    from tenuto.runtime.control import answering
-    from tenuto.runtime.definitions import builder
-    from tenuto.runtime.evaluation import Evaluator
-    from tenuto.runtime.system import SystemChance, SystemClock, collect_seldom
-    from tenuto.runtime.worker import Worker
-    from tenuto.storage.sqlite import open_journal
+    from tenuto.runtime.system import collect_seldom
+    from tenuto.wiring import Parts
+    from tenuto.wiring import opened as open_parts
 
     if settings.secrets:
         from tenuto.runtime.privacy import hide_secrets
 
         hide_secrets(os.environ, SECRET_PREFIX)
     collect_seldom()
-    network = _network(settings)
-    catalog, clock = Catalog.discover(), SystemClock()
-    folders = (*(path if path.is_dir() else path.parent for path in settings.known), Path.cwd())
-    workers: list[Worker] = []
-
-    def failed(error: BaseException) -> None:
-        for worker in workers:
-            worker.fail(error)
-
-    command = " ".join(["tenuto", *sys.argv[1:2]])
-    journal = await open_journal(settings.database, failed=failed, command=command)
-    try:
-        evaluator = Evaluator(
-            time_limit_seconds=settings.expression_ms / 1000,
-            memory_limit_bytes=settings.expression_memory_mib * 1024 * 1024,
-        )
-        gate = Gate(catalog, network, settings.secrets)
-        worker = Worker(
-            journal, gate, evaluator, builder(catalog, folders), clock, SystemChance(), __version__
-        )
-        workers.append(worker)
-        desk = Desk(journal=journal, runner=worker, clock=clock)
-        try:
-            async with answering(settings.database, partial(answer, desk)):
-                yield desk
-        finally:
-            await worker.close()
-            await evaluator.close()
-    finally:
-        await journal.close()
-
-
-def _network(settings: Settings) -> SystemNetwork:
-    from tenuto.runtime.network import SystemNetwork, parse_resolve
-
-    mapping: dict[tuple[str, int], tuple[str, int]] = {}
-    for rules in settings.resolve:
-        mapping.update(parse_resolve(rules))
-    file, folder = settings.certificates_file, settings.certificates_folder
-    return SystemNetwork(
-        mapping,
-        trust_file=None if file is None else str(file),
-        trust_folder=None if folder is None else str(folder),
-    )
+    async with open_parts(settings, Parts(), " ".join(["tenuto", *sys.argv[1:2]])) as desk:
+        yield desk
 
 
 @asynccontextmanager

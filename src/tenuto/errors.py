@@ -7,6 +7,7 @@
     │   ├── Unfit             what code gave cannot be recorded: the code has to be mended
     │   └── LimitExceeded     a named limit was passed
     ├── NotFound           no such run, task, document, function
+    ├── RunCancelled       whoever waits for a run's result waits in vain
     ├── Conflict           the thing exists or is in a state that forbids this
     │   └── DatabaseHeld      another process owns the database
     ├── Unavailable        a dependency did not answer; trying again may work
@@ -131,6 +132,12 @@ class NotFound(TenutoError):
     """Nothing of that name is known here."""
 
     code = "not-found"
+
+
+class RunCancelled(TenutoError):
+    """The run was cancelled, so it has no result."""
+
+    code = "cancelled"
 
 
 class Conflict(TenutoError):

@@ -13,8 +13,9 @@ IMPURE_MODULES = {
     "select", "signal", "socket", "sqlite3", "ssl", "subprocess", "tempfile", "threading", "time",
     "aiohttp", "uuid", "jq",
 }  # fmt: skip
-# `authoring.data` carries UUIDs, so it needs the type; the generators beside it stay forbidden.
-TYPES_ONLY = {"uuid": {"UUID"}}
+# `authoring` carries UUIDs, so it needs the type; the generators beside it stay forbidden. A seeded
+# `Random` always gives the same.
+TYPES_ONLY = {"uuid": {"UUID"}, "random": {"Random"}}
 IMPURE_CALLS = {"open", "print", "input", "now", "utcnow", "today", "urandom", "exec", "eval", "breakpoint"}
 
 

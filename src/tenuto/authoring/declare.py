@@ -81,7 +81,7 @@ class Concurrency:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """At most `count` calls of a step begin in any `per_seconds` in this process; with `key`, for each value."""
+    """At most `count` calls of a step begin in any `per_seconds` in this process; with `key`, for each."""
 
     count: int
     per_seconds: float = 1.0
@@ -140,6 +140,7 @@ class Step(Generic[P, R]):
         self.__doc__ = function.__doc__
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> StepCall[R]:
+        """Return the call, to be awaited."""
         return StepCall(self, args, kwargs)
 
     def __repr__(self) -> str:
@@ -184,6 +185,7 @@ class Workflow(Generic[P, R]):
         self.__doc__ = function.__doc__
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> ChildCall[R]:
+        """Return the call, to be awaited in another workflow or given to `App.start`."""
         return ChildCall(self, args, kwargs)
 
     def __repr__(self) -> str:
@@ -214,7 +216,8 @@ class StepDecorator(Protocol):
 class WorkflowDecorator(Protocol):
     """What `workflow(...)` with options gives: make an async function a workflow."""
 
-    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]:
+        """Make the function a workflow."""
 
 
 @overload

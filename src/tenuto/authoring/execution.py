@@ -10,9 +10,10 @@ code gives now, one by one: code that asks for something else is stopped before 
 
 from __future__ import annotations
 
-import random
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from random import Random
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
@@ -86,11 +87,12 @@ class Fresh(msgspec.Struct, frozen=True, array_like=True):
 class Guard(Protocol):
     """Watches that workflow code does nothing that would differ when it is run again."""
 
-    def enter(self) -> None:
-        """Begin to watch this thread."""
+    @property
+    def caught(self) -> Nondeterministic | None:
+        """What the code did last time that it must not do; also if it swallowed the exception."""
 
-    def leave(self) -> None:
-        """End it."""
+    def run(self, code: Callable[[], None]) -> None:
+        """Run code and watch it; raises `Nondeterministic` where it does what it must not do."""
 
 
 class Task:
@@ -133,7 +135,7 @@ class Task:
 
 
 class Execution:
-    """The code of one run, and everything it waits for. Mutable: see `program` for how that goes with folds."""
+    """The code of one run, and everything it waits for. Mutable: `program` says how that goes with folds."""
 
     def __init__(
         self,
@@ -171,7 +173,7 @@ class Execution:
         self._cancelled = False
         self._unwinding = False
         self._ended: tuple[Any, BaseException | None] | None = None
-        self._random: random.Random | None = None
+        self._random: Random | None = None
         self._uuids = 0
         self.fresh: Fresh | None = None
         self._fresh_from = 0
@@ -201,11 +203,9 @@ class Execution:
             if guard is None:
                 self._drain()
             else:
-                guard.enter()
-                try:
-                    self._drain()
-                finally:
-                    guard.leave()
+                guard.run(self._drain)
+                if guard.caught is not None:
+                    raise guard.caught
         except InvalidInput as refusal:
             self.dead = True
             del self._out[said:]
@@ -231,7 +231,7 @@ class Execution:
         return self._out
 
     def stuck(self, error: str) -> list[Command]:
-        """End the entry where the code could not go on; return what was wanted before, and that it is stuck."""
+        """End the entry where the code could not go on; return what was wanted before that, and why."""
         return [*self._out, Note("", STUCK, data=error)]
 
     def revive(self, fresh: Fresh) -> None:
@@ -351,7 +351,7 @@ class Execution:
         if not isinstance(awaitable, Coroutine):
             raise InvalidInput(
                 f"{awaitable!r} cannot be awaited in a workflow",
-                hint="give calls of steps and workflows, `sleep(...)` and the like, or coroutines of your own",
+                hint="give calls of steps and workflows, sleep(...) and the like, or coroutines of your own",
             )
         task = Task(self, awaitable, asker)
         self._tasks.add(task)
@@ -427,10 +427,9 @@ class Execution:
         token = enter(GONE)
         try:
             for task in self._tasks:
-                try:
+                # Whatever its cleaning up does here, nobody hears of it.
+                with suppress(Exception, GeneratorExit, Cancelled, Stuck):
                     task.coroutine.close()
-                except (Exception, GeneratorExit, Cancelled, Stuck):
-                    continue
         finally:
             leave(token)
         self._tasks = set()
@@ -480,7 +479,7 @@ class Execution:
         return HistoryMismatch([told(note) for note in self._recorded or ()], asked)
 
     def patched(self, id: str) -> bool:
-        """Whether this run takes the way behind a patch: it does unless it passed here before there was one."""
+        """Whether this run takes the way behind a patch: unless it passed here before there was one."""
         known = self.patches.get(id)
         if known is not None:
             return known
@@ -494,10 +493,10 @@ class Execution:
         self.patches[id] = True
         return True
 
-    def random(self) -> random.Random:
+    def random(self) -> Random:
         """Return the run's own source of chance: seeded, so that it gives the same again."""
         if self._random is None:
-            self._random = random.Random(f"{self.nonce}/{self.run}/{self.epoch}")  # noqa: S311
+            self._random = Random(f"{self.nonce}/{self.run}/{self.epoch}")  # noqa: S311
         return self._random
 
     def next_uuid(self) -> int:
@@ -514,7 +513,7 @@ class Execution:
         file, line = _place(self._driving.coroutine if self._driving is not None else None)
         kind = type(asked).__qualname__
         return Nondeterministic(
-            f"{file}:{line}: the workflow awaits {'something' if asked is None else f'a {kind}'} of another library",
+            f"{file}:{line}: the workflow awaits something that is not Tenuto's ({kind})",
             "await only steps, workflows and what `tenuto` offers (sleep, gather, race, call, ...);"
             " put everything else into a @step",
             file,

@@ -72,9 +72,10 @@ def uuid() -> UUID:
 
 
 class Chance:
-    """Chance for workflow code: `random()` is a number from 0 up to 1; the other verbs are those of `random`."""
+    """Chance for workflow code: `random()`, and the commonest verbs of the module `random`."""
 
     def __call__(self) -> float:
+        """Return a number from 0 up to, not including, 1."""
         return execution().random().random()
 
     def uniform(self, low: float, high: float) -> float:
@@ -259,7 +260,7 @@ def wait_for_event(
     return EventWait(type, type, accepts, _as_it_is, _seconds(timeout))
 
 
-def _everything(event: dict[str, Json]) -> bool:
+def _everything(_: dict[str, Json]) -> bool:
     return True
 
 

@@ -187,6 +187,9 @@ class Runner(Protocol):
     async def tell(self, run: str, event: Event) -> None:
         """Give a run an event from outside; returns when it is durable."""
 
+    async def publish(self, event: dict[str, Json]) -> None:
+        """Tell every run that listens of a CloudEvent; returns when that is durable."""
+
     async def resume(self, run: str) -> None:
         """Take up a run where its journal ends; nothing happens if it is over or under way here."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tenuto.engine.ports import Clock, Journal, Runner
+from tenuto.engine.ports import Chance, Clock, Journal, Runner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,3 +14,4 @@ class Desk:
     journal: Journal
     runner: Runner
     clock: Clock
+    chance: Chance

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
-from tenuto.engine.model import CancelRequested, Json, Resumed, Suspended
+from tenuto.authoring.execution import SIGNAL
+from tenuto.engine.model import Arrived, CancelRequested, Json, Resumed, Suspended
 from tenuto.engine.ports import DocumentRow, RunRow
 from tenuto.errors import Conflict, InvalidInput, NotFound
 from tenuto.operations.desk import Desk
+from tenuto.operations.history import timestamp
 
 RUN_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -31,6 +34,11 @@ async def cancel_run(desk: Desk, run: str, reason: str | None = None) -> RunRow:
     """End a run for good; its actions under way are stopped."""
     await desk.runner.tell(run, CancelRequested(desk.clock.now(), reason))
     return await desk.runner.settle(run)
+
+
+async def request_cancel(desk: Desk, run: str, reason: str | None = None) -> None:
+    """Ask a run to stop; returns when that is recorded, while the run may still clean up."""
+    await desk.runner.tell(run, CancelRequested(desk.clock.now(), reason))
 
 
 async def suspend_run(desk: Desk, run: str) -> None:
@@ -61,6 +69,38 @@ async def retry_run(desk: Desk, run: str, task: str, *, replace: bool = False, d
 async def settle_run(desk: Desk, run: str) -> RunRow:
     """Drive a run until it is over, suspended, or waits for what nothing here will give."""
     return await desk.runner.settle(run)
+
+
+async def end_run(desk: Desk, run: str) -> RunRow:
+    """Drive a run until it is over; raises `Conflict` if its code cannot go on."""
+    return await desk.runner.ended(run)
+
+
+async def signal_run(desk: Desk, run: str, name: str, value: Json) -> None:
+    """Send a run a signal; returns when it is recorded. Raises `Conflict` if the run is over."""
+    await desk.runner.tell(run, Arrived(desk.clock.now(), _event(desk, SIGNAL, value, {"subject": name})))
+
+
+async def query_run(desk: Desk, run: str, name: str) -> Json:
+    """Return what a run says of itself under a name, also after its end; raises `NotFound`."""
+    return await desk.runner.query(run, name)
+
+
+async def emit_event(desk: Desk, type: str, data: Json, attributes: Mapping[str, str]) -> None:
+    """Publish a CloudEvent to all runs that listen; returns when they have it recorded."""
+    await desk.runner.publish(_event(desk, type, data, attributes))
+
+
+def _event(desk: Desk, type: str, data: Json, attributes: Mapping[str, str]) -> dict[str, Json]:
+    event = {
+        "specversion": "1.0",
+        "id": desk.chance.token(),
+        "source": "/tenuto",
+        "time": timestamp(desk.clock.now()),
+        "type": type,
+        **attributes,
+    }
+    return event if data is None else {**event, "data": data}
 
 
 async def find_run(desk: Desk, run: str) -> RunRow:

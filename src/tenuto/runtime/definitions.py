@@ -6,21 +6,26 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tenuto.engine.ports import DocumentRow
-from tenuto.errors import TenutoError
+from tenuto.errors import NotFound, TenutoError
 from tenuto.language.interpret import Interpreter
 from tenuto.language.load import load
 from tenuto.language.program import undoable_functions
 from tenuto.runtime.catalog import Catalog
 from tenuto.runtime.hot import Definition
 
+Build = Callable[[DocumentRow], Definition]
 
-def builder(catalog: Catalog, folders: tuple[Path, ...] = ()) -> Callable[[DocumentRow], Definition]:
+
+def builder(catalog: Catalog, folders: tuple[Path, ...] = (), others: Build | None = None) -> Build:
     """Return what makes documents ready to run with the functions of a catalog.
 
-    Relative files are looked up beside the document first, then in `folders`.
+    Relative files are looked up beside the document first, then in `folders`. `others` does the same
+    for what is no document.
     """
 
     def build(row: DocumentRow) -> Definition:
+        if row.kind != "document":
+            return (others or _unknown)(row)
         document = load(row.source, row.origin or row.name).data
         undo = {}
         for name in undoable_functions(document):
@@ -31,6 +36,13 @@ def builder(catalog: Catalog, folders: tuple[Path, ...] = ()) -> Callable[[Docum
         return Definition(row, Interpreter(document), undo, (*beside, *folders))
 
     return build
+
+
+def _unknown(row: DocumentRow) -> Definition:
+    raise NotFound(
+        f"{row.namespace}/{row.name}:{row.version} is a workflow in Python, and its code is not known here",
+        hint="name its module: --with shop.orders, or --with shop/orders.py",
+    )
 
 
 def _undo_of(catalog: Catalog, name: str) -> str | None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from tenuto.engine.advance import accepts
 from tenuto.engine.model import Arrived, Command, Drop, Entry, Event, Finish, Note, Open, StartRun
@@ -44,7 +44,7 @@ class Feeding:
         clock: Clock,
         *,
         durable: Callable[[list[Step]], None],
-        renew: Callable[[Hot], Coroutine[Any, Any, object]],
+        renew: Callable[[Hot], None],
     ) -> None:
         self.uncommitted = 0
         self.stopped = False
@@ -88,7 +88,7 @@ class Feeding:
                 self._hot.pop(created.id, None)
             for hot in stale:
                 if hot.row.id in self._hot:
-                    self._jobs.start(self._folded_again(hot))
+                    self._renew(hot)
             raise
         turn.hand_over()
         self.uncommitted += 1
@@ -99,9 +99,6 @@ class Feeding:
     def _end(self, steps: list[Step]) -> None:
         self.uncommitted -= 1
         self._durable(steps)
-
-    async def _folded_again(self, hot: Hot) -> None:
-        await self._renew(hot)
 
     def _hear(self, heard: Sequence[tuple[Hot, Event]]) -> None:
         if not self.stopped:

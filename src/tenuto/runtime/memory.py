@@ -102,13 +102,12 @@ class Memory:
         if row is not None and row.ended is None:
             await self._revive(row, *await self._journal.load(row.number))
 
-    async def renew(self, run: str) -> Hot | None:
-        """Load a run again that is in memory: its state there cannot be used any more."""
+    def renew(self, run: str) -> None:
+        """Begin to load a run again that is in memory: its state there cannot be used any more."""
         hot = self.runs.pop(run)
         if hot.run is not None:
             hot.definition.program.forget(hot.run.state)
         self._claim([run], self._load_flushed(run))
-        return await self.load(run)
 
     async def _load_flushed(self, run: str) -> None:
         await self._journal.flush()

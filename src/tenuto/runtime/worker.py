@@ -187,7 +187,8 @@ class Worker:
                 raise NotFound(f"there is no run {run!r}", hint="`tenuto runs` lists them")
             raise Conflict(f"the run {run} is over: {row.status}")
         if hot.run is not None and hot.definition.program.stale(hot.run.state):
-            hot = await self._renew(hot)
+            self._renew(hot)
+            return await self.tell(run, event)
         if not accepts(hot.run, event):
             status = hot.run.status if hot.run else "pending"
             raise Conflict(f"the run {run} is {status}: that does not go with what was asked")
@@ -197,19 +198,29 @@ class Worker:
         await self._flushed()
         self._carry_on(hot)
 
-    async def _renew(self, hot: Hot) -> Hot:
-        """Fold a run from its journal again; what it has under way is begun again."""
+    async def publish(self, event: dict[str, Json]) -> None:
+        """Tell every run that listens of an event; see `Runner.publish`."""
+        self._check()
+        if self._journal.pressure:
+            await self._journal.drained()
+        loaded = [await self._load(run) for run in self._listeners.all(event["type"])]
+        now = self._clock.now()
+        self._feeding.feed([(hot, Arrived(now, event)) for hot in loaded if hot is not None])
+        await self._flushed()
+
+    def _renew(self, hot: Hot) -> None:
+        """Begin to fold a run from its journal again; what it has under way is begun again too."""
         for command, task in list(hot.active.items()):
             self._timers.remove(hot.row.id, command)
             if task is not None:
                 task.cancel()
         hot.active.clear()
         self._listeners.remove(hot.row.id)
-        renewed = await self._memory.renew(hot.row.id)
-        if renewed is None:
-            raise Conflict(f"the run {hot.row.id} is over")
-        self._carry_on(renewed)
-        return renewed
+        self._memory.renew(hot.row.id)
+        self._jobs.start(self._take_up(hot.row.id))
+
+    async def _take_up(self, run: str) -> None:
+        await self._load(run)
 
     async def _load_children(self, hot: Hot) -> None:
         """Load the runs that a run waits for, so that they can be cancelled with it."""
@@ -277,6 +288,7 @@ class Worker:
 
     async def query(self, run: str, name: str) -> Json:
         """Return what a run says of itself; see `Runner.query`."""
+        await self._load(run)
         return await self._memory.query(run, name)
 
     def watch(self, watcher: Callable[[str, int, Entry], None]) -> Callable[[], None]:
@@ -417,7 +429,16 @@ class Worker:
             if self._stopped:
                 return
             # What cannot be recorded, too large for instance, has failed.
-            self._feeding.feed([(hot, Failed(event.time, event.id, fault_of(error)))])
+            failed = Failed(event.time, event.id, fault_of(error))
+            if hot.run is not None and hot.definition.program.stale(hot.run.state):
+                self._jobs.start(self._answer_later(hot.row.id, failed))
+            else:
+                self._feeding.feed([(hot, failed)])
+
+    async def _answer_later(self, run: str, event: Failed) -> None:
+        hot = await self._load(run)
+        if hot is not None:
+            self._answer(hot, event)
 
     # ── actions ───────────────────────────────────────────────────────────────────────
 
