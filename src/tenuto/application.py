@@ -10,6 +10,7 @@ global: two Apps in one process share nothing.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
@@ -26,7 +27,7 @@ from tenuto.authoring.failures import exception_of
 from tenuto.authoring.verbs import Query, Signal
 from tenuto.engine.model import Json
 from tenuto.engine.ports import Chance, Clock, DocumentRow, RunRow
-from tenuto.errors import Fault, Invalid, NotFound, RunCancelled
+from tenuto.errors import Fault, Invalid, NotFound, RunCancelled, StorageFailed, Unavailable
 from tenuto.operations.desk import Desk
 from tenuto.operations.documents import check, definition
 from tenuto.operations.runs import (
@@ -54,9 +55,9 @@ _ANY: Codec[Any] = Codec(Any, "data without a type")
 class Handle(Generic[R]):
     """One run: wait for its result, send it signals, ask it, stop it."""
 
-    def __init__(self, desk: Desk, id: str, result: Codec[R]) -> None:
+    def __init__(self, app: App, id: str, result: Codec[R]) -> None:
         self.id = id
-        self._desk = desk
+        self._app = app
         self._result = result
 
     def __repr__(self) -> str:
@@ -68,9 +69,12 @@ class Handle(Generic[R]):
         Raises:
             RunCancelled: It was cancelled.
             Conflict: Its code cannot go on until it is mended; the run is kept.
+            Unavailable: The App was closed before; the run is kept.
             Exception: It failed: its own exception if that can be made here, or a `StepFailed`.
         """
-        row = await end_run(self._desk, self.id)
+        row = await self._app._until(end_run, self.id)
+        if row.ended is None:
+            raise _left_open(self.id)
         outcome = row.outcome or {}
         if row.status == "completed":
             result: R = self._result.decode(outcome.get("output"))
@@ -85,29 +89,29 @@ class Handle(Generic[R]):
 
     async def row(self) -> RunRow:
         """Return what is known of the run without reading its history."""
-        return await find_run(self._desk, self.id)
+        return await find_run(self._app.desk, self.id)
 
     async def cancel(self, reason: str | None = None) -> None:
         """Ask the run to stop; returns when that is recorded.
 
         Its code may clean up, and what its steps did is taken back.
         """
-        await request_cancel(self._desk, self.id, reason)
+        await request_cancel(self._app.desk, self.id, reason)
 
     async def suspend(self) -> None:
         """Pause the run."""
-        await suspend_run(self._desk, self.id)
+        await suspend_run(self._app.desk, self.id)
 
     async def resume(self) -> None:
         """End a pause."""
-        await resume_run(self._desk, self.id)
+        await resume_run(self._app.desk, self.id)
 
     async def signal(self, signal: Signal[T] | str, value: T | None = None) -> None:
         """Send the run a signal; returns when it is recorded."""
         if isinstance(signal, str):
-            await signal_run(self._desk, self.id, signal, _ANY.encode(value))
+            await signal_run(self._app.desk, self.id, signal, _ANY.encode(value))
         else:
-            await signal_run(self._desk, self.id, signal.name, signal.codec.encode(value))
+            await signal_run(self._app.desk, self.id, signal.name, signal.codec.encode(value))
 
     @overload
     async def query(self, query: Query[T]) -> T: ...
@@ -116,8 +120,8 @@ class Handle(Generic[R]):
     async def query(self, query: Query[Any] | str) -> Any:
         """Return what the run says of itself; raises `NotFound` if it has not said anything yet."""
         if isinstance(query, str):
-            return await query_run(self._desk, self.id, query)
-        return query.codec.decode(await query_run(self._desk, self.id, query.name))
+            return await query_run(self._app.desk, self.id, query)
+        return query.codec.decode(await query_run(self._app.desk, self.id, query.name))
 
 
 class App:
@@ -157,32 +161,44 @@ class App:
         self._documents = [_document(Path(path)) for path in documents]
         self._stack: AsyncExitStack | None = None
         self._desk: Desk | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> Self:
         if self._stack is not None:
             raise Invalid("this App is open already", hint="make another App for another database")
-        stack = AsyncExitStack()
+        stack = self._stack = AsyncExitStack()
         try:
-            self._desk = await stack.enter_async_context(opened(self._settings, self._parts, "an App"))
+            desk = await stack.enter_async_context(opened(self._settings, self._parts, "an App"))
             if self._documents:
-                await self._desk.journal.put_documents(self._documents)
-            await self._desk.runner.recover()
+                await desk.journal.put_documents(self._documents)
+            await desk.runner.recover()
         except BaseException:
-            await stack.aclose()
+            await self._close(stack)
             raise
-        self._stack = stack
+        self._desk, self._loop = desk, asyncio.get_running_loop()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        stack, self._stack, self._desk = self._stack, None, None
-        if stack is not None:
+        self._desk = None
+        if self._stack is not None:
+            await self._close(self._stack)
+
+    async def _close(self, stack: AsyncExitStack) -> None:
+        try:
             await stack.aclose()
+        finally:
+            self._stack = None
 
     @property
     def desk(self) -> Desk:
-        """What the operations work with; raises `Invalid` while the App is not open."""
+        """What the operations work with; raises `Invalid` if the App is not open in this event loop."""
         if self._desk is None:
             raise Invalid("the App is not open", hint="use it inside `async with App(...) as app:`")
+        if asyncio.get_running_loop() is not self._loop:
+            raise Invalid(
+                "this App was opened in another event loop",
+                hint="hand the call over: asyncio.run_coroutine_threadsafe(app.start(...), its_loop)",
+            )
         return self._desk
 
     @overload
@@ -215,7 +231,7 @@ class App:
             raise Invalid(f"{declared!r} is not known to this App", hint="add it: App(workflows=[...])")
         data = declared.parameters.encode(call.args, call.kwargs)
         run = await start_run(self.desk, declared.document(), data, run=id)
-        return Handle(self.desk, run, declared.result)
+        return Handle(self, run, declared.result)
 
     async def start_document(
         self,
@@ -234,7 +250,7 @@ class App:
                 hint="add its file: App(documents=[...])",
             )
         run = await start_run(self.desk, row, _ANY.encode({} if input is None else input), run=id)
-        return Handle(self.desk, run, _ANY)
+        return Handle(self, run, _ANY)
 
     @overload
     def handle(self, id: str, workflow: Workflow[..., R]) -> Handle[R]: ...
@@ -242,7 +258,7 @@ class App:
     def handle(self, id: str) -> Handle[Any]: ...
     def handle(self, id: str, workflow: Workflow[..., Any] | None = None) -> Handle[Any]:
         """Return the handle of a run that is there; `workflow` gives the type of its result."""
-        return Handle(self.desk, id, _ANY if workflow is None else workflow.result)
+        return Handle(self, id, _ANY if workflow is None else workflow.result)
 
     async def emit(self, type: str, data: Json = None, /, **attributes: str) -> None:
         """Publish a CloudEvent to all runs that listen; returns when they have it recorded."""
@@ -250,7 +266,24 @@ class App:
 
     async def settle(self, handle: Handle[Any]) -> RunRow:
         """Return a run's row once it is over, suspended, or waits for what nothing here will give."""
-        return await settle_run(self.desk, handle.id)
+        return await self._until(settle_run, handle.id)
+
+    async def _until(self, wait: Callable[[Desk, str], Awaitable[RunRow]], run: str) -> RunRow:
+        """Wait for a run; say so if the App is closed meanwhile."""
+        desk = self.desk
+        try:
+            return await wait(desk, run)
+        except StorageFailed:
+            if self._desk is desk:
+                raise
+            raise _left_open(run) from None
+
+
+def _left_open(run: str) -> Unavailable:
+    return Unavailable(
+        f"the App was closed before the run {run} was over",
+        hint="the run is kept: the next App that is opened on its database goes on with it",
+    )
 
 
 def _document(path: Path) -> DocumentRow:
