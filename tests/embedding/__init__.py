@@ -1,0 +1,1 @@
+"""Tenuto inside other programs: Apps by themselves, in FastAPI, in Django."""
