@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from tenuto.application import App, Handle
     from tenuto.authoring.declare import Concurrency, Rate, Retry, Step, Workflow, step, workflow
-    from tenuto.authoring.failures import Cancelled, HistoryMismatch, Nondeterministic, StepFailed
+    from tenuto.authoring.failures import Cancelled, Nondeterministic, StepFailed
     from tenuto.authoring.step_context import StepContext, current_step
     from tenuto.authoring.verbs import (
         Query,
@@ -40,15 +40,17 @@ if TYPE_CHECKING:
         uuid,
         wait_for_event,
     )
+    from tenuto.engine.stuck import HistoryMismatch
     from tenuto.errors import Fault, Faulted, RunCancelled, TenutoError
 
 _PLACES: Final[dict[str, str]] = {
     "tenuto.application": "App Handle",
     "tenuto.authoring.declare": "Concurrency Rate Retry Step Workflow step workflow",
-    "tenuto.authoring.failures": "Cancelled HistoryMismatch Nondeterministic StepFailed",
+    "tenuto.authoring.failures": "Cancelled Nondeterministic StepFailed",
     "tenuto.authoring.step_context": "StepContext current_step",
     "tenuto.authoring.verbs": "Query Signal call child continue_as_new each emit gather log now patched"
     " race random run_document secret sleep sleep_until uuid wait_for_event",
+    "tenuto.engine.stuck": "HistoryMismatch",
     "tenuto.errors": "Fault Faulted RunCancelled TenutoError",
 }
 _MODULES: Final = {name: module for module, names in _PLACES.items() for name in names.split()}

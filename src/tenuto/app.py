@@ -7,20 +7,26 @@ import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
 from tenuto.cli.commands import COMMANDS
 from tenuto.cli.root import Root, complain, run_command_line, status_of
 from tenuto.cli.wiring import Wiring
-from tenuto.errors import TenutoError
+from tenuto.errors import NotFound, TenutoError
 from tenuto.settings import SECRET_PREFIX, Settings, read_settings
 
 if TYPE_CHECKING:
     from tenuto.engine.ports import Journal
     from tenuto.language.references import Known
+    from tenuto.opening import Front
     from tenuto.operations.desk import Desk
+    from tenuto.operations.modules import Modules
+    from tenuto.runtime.actions import Functions
+
+STEP_VERSION: Final = "1.0.0"
+"""The version of every step, as YAML documents call it: `call: python.charge:1.0.0@default`."""
 
 
 def main() -> NoReturn:
@@ -35,7 +41,16 @@ def main() -> NoReturn:
 
 def wired(settings: Settings) -> Wiring:
     """Return everything that the commands may ask for; nothing of it is loaded yet."""
-    return Wiring(settings=settings, work=opened, read=reading, ask=asked, connectors=connectors, known=known)
+    return Wiring(
+        settings=settings,
+        work=opened,
+        read=reading,
+        ask=asked,
+        connectors=connectors,
+        known=known,
+        load=load,
+        found=found,
+    )
 
 
 def load_command(name: str) -> click.Command:
@@ -53,10 +68,26 @@ def connectors() -> list[Any]:
     return list(Catalog.discover().connectors())
 
 
-def known(folders: Iterable[Path]) -> Known:
-    """Return what answers which functions there are: installed, or as files in these folders."""
+def load(names: Iterable[str]) -> Modules:
+    """Import the Python modules that a command names; the current folder is importable."""
+    from tenuto.operations.modules import load_modules
+
+    return load_modules(names, Path.cwd())
+
+
+def found(name: str) -> bool:
+    """Tell whether there is a Python module of that name."""
+    from tenuto.operations.modules import find_module
+
+    return find_module(name, Path.cwd())
+
+
+def known(folders: Iterable[Path], modules: Modules | None = None) -> Known:
+    """Return what answers which functions there are: installed, as files in these folders, as steps."""
     from tenuto.language.program import UNDO
     from tenuto.runtime.catalog import Catalog
+
+    steps = {} if modules is None else {step.called: step for step in modules.steps}
 
     class Installed:
         """The catalog as documents are checked against it; a connector is loaded when it is named."""
@@ -67,14 +98,20 @@ def known(folders: Iterable[Path]) -> Known:
 
         def function(self, name: str) -> bool:
             path, _, version = name.partition(":")
+            if path in steps:
+                return STEP_VERSION.startswith(version)
             if "." in path:
                 return self._catalog.knows(name)
             place = Path("functions", path, version, "function.yaml")
             return path == UNDO or any((folder / place).is_file() for folder in self._folders)
 
         def arguments(self, name: str) -> dict[str, bool] | None:
-            if "." not in name.partition(":")[0]:
+            path = name.partition(":")[0]
+            if "." not in path:
                 return None
+            if path in steps:
+                schema = steps[path].parameters.schema()
+                return {each: each in schema["required"] for each in schema["properties"]}
             try:
                 parameters = self._catalog.find(name).parameters
             except TenutoError:
@@ -82,29 +119,57 @@ def known(folders: Iterable[Path]) -> Known:
             return {parameter.name: parameter.required for parameter in parameters}
 
         def functions(self) -> list[str]:
-            return [
+            installed = [
                 f"{function.name}:{function.version}"
                 for connector in self._catalog.connectors()
                 for function in connector.functions
             ]
+            return [*installed, *(f"{name}:{STEP_VERSION}" for name in steps)]
 
     return Installed()
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Desk]:
+async def opened(
+    settings: Settings, modules: Modules | None = None, *, records_only: bool = False
+) -> AsyncIterator[Desk]:
     """Open the database for writing, with a worker that drives its runs."""
+    from tenuto.opening import opened as open_database
     from tenuto.runtime.system import collect_seldom
-    from tenuto.wiring import Parts
-    from tenuto.wiring import opened as open_parts
 
     if settings.secrets:
         from tenuto.runtime.privacy import hide_secrets
 
         hide_secrets(os.environ, SECRET_PREFIX)
     collect_seldom()
-    async with open_parts(settings, Parts(), " ".join(["tenuto", *sys.argv[1:2]])) as desk:
+
+    def python(catalog: Functions) -> Front:
+        from tenuto.runtime.python import Python
+
+        if modules is None:
+            return Python((), (), catalog, seek=seek)
+        return Python(modules.workflows, modules.steps, catalog, origins=modules.origins, seek=seek)
+
+    command = " ".join(["tenuto", *sys.argv[1:2]])
+    at_once = modules is not None
+    async with open_database(settings, command, python, at_once=at_once, records_only=records_only) as desk:
         yield desk
+
+
+def seek(origin: str) -> tuple[list[Any], list[Any]]:
+    """Return the workflows and steps of the module that a stored workflow came from."""
+    from tenuto.operations.modules import BrokenModule
+
+    try:
+        modules = load([origin])
+    except BrokenModule:
+        raise
+    except TenutoError as error:
+        raise NotFound(
+            f"the code of this run is not at hand: {error.message}",
+            hint="go to the folder that the run was started in, or name its code: --with shop/orders.py",
+        ) from None
+    return modules.workflows, modules.steps
 
 
 @asynccontextmanager

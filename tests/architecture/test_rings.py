@@ -24,7 +24,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "connectors": {"errors", "plugin"},
     "cli": DECISIONS | WORDS | {"operations"},
     "__main__": {"app"},
-    "app": DECISIONS | WORDS | {"operations", "runtime", "storage", "cli", "connectors"},
+    "opening": DECISIONS | WORDS | {"operations", "runtime", "storage"},
+    "wiring": DECISIONS | WORDS | {"operations", "runtime", "opening"},
+    "application": DECISIONS | WORDS | {"operations", "wiring"},
+    "app": DECISIONS | WORDS | {"operations", "runtime", "storage", "cli", "connectors", "opening"},
 }
 
 

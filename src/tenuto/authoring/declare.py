@@ -192,7 +192,10 @@ class Workflow(Generic[P, R]):
         return f"<workflow {self.namespace}/{self.name}:{self.version}>"
 
     def document(self) -> DocumentRow:
-        """Return the workflow as it is stored: its digest is that of its name, version and source."""
+        """Return the workflow as it is stored: its digest is that of its name, version and source.
+
+        Its origin is the module that it is in, unless that is the program itself.
+        """
         head = f"{self.namespace}/{self.name}:{self.version}\n"
         return DocumentRow(
             digest=hashlib.sha256((head + self.source).encode()).hexdigest(),
@@ -200,6 +203,7 @@ class Workflow(Generic[P, R]):
             name=self.name,
             version=self.version,
             source=self.source,
+            origin=None if self.function.__module__ == "__main__" else self.function.__module__,
             kind=PYTHON,
         )
 

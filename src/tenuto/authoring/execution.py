@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from random import Random
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -34,15 +34,14 @@ from tenuto.authoring.asking import (
 from tenuto.authoring.failures import (
     Cancelled,
     ContinueAsNew,
-    HistoryMismatch,
     Nondeterministic,
-    Stuck,
     fault_of_exception,
     told,
 )
 from tenuto.authoring.undoing import ANYTHING, Undo, Undoing
 from tenuto.engine.model import (
     CONTINUED,
+    SIGNAL,
     STUCK,
     Answered,
     Arrived,
@@ -57,14 +56,12 @@ from tenuto.engine.model import (
     Restarted,
     Started,
 )
+from tenuto.engine.stuck import HistoryMismatch, Stuck
 from tenuto.errors import Fault, InvalidInput
 
 if TYPE_CHECKING:
     from tenuto.authoring.data import Codec
     from tenuto.authoring.declare import Step, Workflow
-
-SIGNAL: Final = "io.tenuto.signal.v1"
-"""The type of the event that brings a signal; its `subject` is the signal's name, its `data` the value."""
 
 
 class Fresh(msgspec.Struct, frozen=True, array_like=True):

@@ -16,7 +16,6 @@ import msgspec
 
 from tenuto.authoring.declare import Step, Workflow
 from tenuto.authoring.execution import Execution, Fresh, Guard
-from tenuto.authoring.failures import Stuck
 from tenuto.engine.model import (
     CancelRequested,
     Command,
@@ -29,6 +28,7 @@ from tenuto.engine.model import (
     Started,
     Suspended,
 )
+from tenuto.engine.stuck import Stuck
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,8 @@ from tenuto.authoring.asking import (
 from tenuto.authoring.combining import AT_ONCE, Each, Gather, Race
 from tenuto.authoring.data import Codec
 from tenuto.authoring.declare import Retry, Workflow
-from tenuto.authoring.execution import SIGNAL
 from tenuto.authoring.failures import ContinueAsNew
-from tenuto.engine.model import Json
+from tenuto.engine.model import SIGNAL, Json
 from tenuto.engine.rules import derived_id
 from tenuto.errors import Invalid, InvalidInput
 
@@ -294,7 +293,11 @@ class Signal(Generic[T]):
     Signals that come before the code asks are kept for it, in their order.
     """
 
-    def __init__(self, name: str, type: type[T] | Any = Any) -> None:
+    @overload
+    def __init__(self, name: str, type: type[T]) -> None: ...
+    @overload
+    def __init__(self: Signal[Any], name: str, type: Any = ...) -> None: ...
+    def __init__(self, name: str, type: Any = Any) -> None:
         self.name = name
         self.codec: Codec[T] = Codec(type, f"the signal `{name}`")
 
@@ -315,7 +318,11 @@ class Query(Generic[T]):
     await handle.query(progress)           # from outside
     """
 
-    def __init__(self, name: str, type: type[T] | Any = Any) -> None:
+    @overload
+    def __init__(self, name: str, type: type[T]) -> None: ...
+    @overload
+    def __init__(self: Query[Any], name: str, type: Any = ...) -> None: ...
+    def __init__(self, name: str, type: Any = Any) -> None:
         self.name = name
         self.codec: Codec[T] = Codec(type, f"the query `{name}`")
 

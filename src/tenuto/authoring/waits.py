@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from tenuto.authoring.failures import Cancelled, Stuck, exception_of
+from tenuto.authoring.failures import Cancelled, exception_of
 from tenuto.authoring.undoing import TIMEOUT_STATUS, Undo, perform
 from tenuto.engine.model import Emit, Json, Listen, StartRun, Wake
 from tenuto.engine.rules import derived_id, fraction, retry_delay
+from tenuto.engine.stuck import Stuck
 from tenuto.errors import Fault, InvalidInput
 
 if TYPE_CHECKING:

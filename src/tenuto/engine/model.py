@@ -212,6 +212,9 @@ CONTINUED: Final = "continued"
 STUCK: Final = "stuck"
 """Of a note: the program could not take the event. The run is suspended; a resumed run tries again."""
 
+SIGNAL: Final = "io.tenuto.signal.v1"
+"""The type of the event that brings a signal; its `subject` is the signal's name, its `data` the value."""
+
 
 class Finish(msgspec.Struct, frozen=True, tag="finish"):
     """The run is over."""

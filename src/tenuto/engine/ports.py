@@ -78,7 +78,7 @@ class DocumentRow(msgspec.Struct, frozen=True, kw_only=True):
     """A workflow document as it was given: immutable, known by its digest.
 
     `origin` is the file it was read from, if any (an absolute path). `kind` is `document`, or
-    `python` for a workflow in Python, whose `source` is its code.
+    `python` for a workflow in Python, whose `source` is its code, and `origin` its module or file.
     """
 
     digest: str

@@ -6,8 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from tenuto.authoring.execution import SIGNAL
-from tenuto.engine.model import Arrived, CancelRequested, Json, Resumed, Suspended
+from tenuto.engine.model import SIGNAL, Arrived, CancelRequested, Json, Resumed, Suspended
 from tenuto.engine.ports import DocumentRow, RunRow
 from tenuto.errors import Conflict, InvalidInput, NotFound
 from tenuto.operations.desk import Desk

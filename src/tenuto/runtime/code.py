@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
+
+import msgspec
 
 from tenuto.authoring.declare import Step, Workflow
 from tenuto.authoring.execution import Guard
@@ -22,10 +24,12 @@ class Code:
         workflows: Iterable[Workflow[..., Any]],
         know: Callable[[Step[..., Any]], None],
         guard: Guard | None,
+        origins: Mapping[str, str],
     ) -> None:
         self._workflows: dict[tuple[str, str, str], Workflow[..., Any]] = {}
         self._know = know
         self._guard = guard
+        self._origins = origins
         for workflow in workflows:
             self.add(workflow)
 
@@ -41,9 +45,22 @@ class Code:
                 hint='give one another name or version: @workflow(version="1.1.0")',
             )
 
+    def add_more(self, workflows: Iterable[Workflow[..., Any]]) -> None:
+        """Know these too, as far as none of the same name and version is known."""
+        for workflow in workflows:
+            self._workflows.setdefault((workflow.namespace, workflow.name, workflow.version), workflow)
+
+    def has(self, row: DocumentRow) -> bool:
+        """Tell whether the code that a row names is known."""
+        return (row.namespace, row.name, row.version) in self._workflows
+
     def documents(self) -> list[DocumentRow]:
         """Return the workflows as they are stored."""
-        return [workflow.document() for workflow in self._workflows.values()]
+        rows = [workflow.document() for workflow in self._workflows.values()]
+        return [
+            msgspec.structs.replace(row, origin=self._origins.get(row.origin or "", row.origin))
+            for row in rows
+        ]
 
     def __contains__(self, workflow: Workflow[..., Any]) -> bool:
         return self._workflows.get((workflow.namespace, workflow.name, workflow.version)) is workflow

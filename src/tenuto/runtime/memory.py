@@ -10,10 +10,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Final
 
-from tenuto.authoring.failures import HistoryMismatch, Stuck
 from tenuto.engine.advance import Run, accepts, advance
 from tenuto.engine.model import Json, Suspended
 from tenuto.engine.ports import Append, Batch, Clock, DocumentRow, Journal, RunChange, RunRow, Snapshot
+from tenuto.engine.stuck import HistoryMismatch, Stuck
 from tenuto.errors import Conflict, NotFound
 from tenuto.runtime.hot import Definition, Hot
 from tenuto.runtime.recording import entry_of, read_entry, written

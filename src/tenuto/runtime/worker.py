@@ -15,7 +15,6 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
-from tenuto.authoring.failures import Stuck
 from tenuto.engine.advance import accepts
 from tenuto.engine.model import (
     Answered,
@@ -47,6 +46,7 @@ from tenuto.engine.ports import (
     Journal,
     RunRow,
 )
+from tenuto.engine.stuck import Stuck
 from tenuto.errors import (
     Conflict,
     Fault,
@@ -100,6 +100,7 @@ class Worker:
         version: str,
         *,
         hot_runs: int = HOT_RUNS,
+        records_only: bool = False,
     ) -> None:
         self._journal = journal
         self._gate = gate
@@ -107,6 +108,7 @@ class Worker:
         self._clock = clock
         self._chance = chance
         self._version = version
+        self._records_only = records_only  # Runs hear and are told, but nothing that they want is done.
         self._memory = Memory(journal, build, clock, hot_runs)
         self._hot = self._memory.runs
         self._starting: dict[str, asyncio.Lock] = {}
@@ -381,6 +383,8 @@ class Worker:
             self._retire(hot)
             return
         if command.id in hot.active or not wanted(run, command):
+            return
+        if self._records_only and not isinstance(command, Listen):
             return
         hot.active[command.id] = None
         match command:
