@@ -1,0 +1,1 @@
+"""How values of each type are written as plain JSON and read back as what they were."""
