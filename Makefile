@@ -27,7 +27,7 @@ check: $(READY) ## Format, lint and types
 	@$(BIN)/ruff format --check --quiet . || { echo 'run: $(BIN)/ruff format'; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
-	@cd examples && ../$(BIN)/mypy --config-file ../pyproject.toml -p onboarding
+	@cd examples && ../$(BIN)/mypy --config-file ../pyproject.toml -p onboarding -p fastapi_shop
 
 test: $(READY) ## Every test; brings the servers that they need
 	@$(BIN)/pytest
