@@ -12,14 +12,16 @@ import msgspec
 from tenuto.cli.options import complete_run, database_option, settings_of
 from tenuto.cli.output import FORMATS, format_option, table, write, written
 from tenuto.cli.problems import fault_text
-from tenuto.cli.terminal import COLORS, as_tree, command, duration, shown_name
+from tenuto.cli.terminal import COLORS, as_tree, command, duration, progress_text, shown_name
 from tenuto.cli.text import cut, printable
 from tenuto.cli.wiring import Wiring
-from tenuto.engine.model import Status
+from tenuto.engine.model import Note, Status
 from tenuto.engine.ports import RunRow
 from tenuto.errors import NotFound
 from tenuto.operations.history import (
+    SAID,
     EventView,
+    Logged,
     RunView,
     TaskView,
     list_runs,
@@ -102,7 +104,8 @@ def show(
 
     As JSON: {id, status, document: {namespace, name, version, digest}, started, ended, input,
     output, error, tasks: [{path, name, type, status, attempt, started, ended}], skipped}, with
-    the tasks in the order in which they started, and `reason` if it was cancelled with one.
+    the tasks in the order in which they started; `reason` if it was cancelled with one, or if it
+    is suspended because its code has to be mended; `log` if the workflow wrote into it.
 
     \b
     Examples:
@@ -134,7 +137,7 @@ def show(
         again = command("resume", view.row.id, settings, {}, works=True)
         click.echo(_text(view, tasks, listed, detailed=wanted is not None, again=again))
         return
-    shown = RunView(view.row, view.input, tasks, view.reason).to_json()
+    shown = RunView(view.row, view.input, tasks, view.reason, view.log).to_json()
     if wanted is not None:
         shown["tasks"] = [_detailed(task) for task in tasks]
     write({**shown, "events": [event.to_json() for event in listed]} if events else shown, format)
@@ -166,16 +169,20 @@ def _text(
     ]
     if row.ended is not None:
         facts.append(("took", duration(ended - row.started)))
-    if view.reason is not None:
+    if view.reason is not None and row.status != "suspended":
         facts.append(("reason", printable(view.reason)))
     if row.origin:
         facts.append(("goes on from", row.origin))
     if row.parent:
         facts.append(("started by", row.parent))
     lines = [f"{name:12}  {value}" for name, value in facts]
+    if view.reason is not None and row.status == "suspended":
+        lines += ["", "suspended because:", *(f"  {printable(line)}" for line in view.reason.splitlines())]
     if tasks:
         rows = [_task_line(depth, task, detailed) for depth, task in as_tree(tasks)]
         lines += ["", table(["TASK", "TYPE", "STATUS", "ATTEMPT", "TOOK"], rows)]
+    if view.log and not detailed:
+        lines += ["", "log:", *(_log_line(line) for line in view.log)]
     if detailed:
         for task in tasks:
             if task.answer is not msgspec.UNSET:
@@ -207,9 +214,22 @@ def _task_line(depth: int, task: TaskView, detailed: bool) -> list[str]:
         task.type,
         click.style(task.status, fg=COLORS.get(task.status)),
         str(task.attempt) if task.attempt > 1 else "",
-        took,
+        f"{took} ({progress_text(task)})".lstrip() if task.progress is not None else took,
     ]
 
 
+def _log_line(line: Logged) -> str:
+    level = "" if line.level == "info" else f"{line.level}: "
+    return f"  {timestamp(line.time)}  {printable(level + line.message)}"
+
+
 def _notes(event: EventView) -> str:
-    return cut(", ".join(f"{note.task.rsplit('/', 1)[-1]} {note.what}" for note in event.entry.notes), 70)
+    return cut(", ".join(map(_note, event.entry.notes)), 70)
+
+
+def _note(note: Note) -> str:
+    words = [note.task.rsplit("/", 1)[-1], note.what]
+    if note.what in SAID:
+        said = note.data if isinstance(note.data, str) else msgspec.json.encode(note.data).decode()
+        words.append(said.splitlines()[0] if said else "")
+    return " ".join(filter(None, words))

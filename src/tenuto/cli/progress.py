@@ -15,8 +15,8 @@ from typing import Final, TextIO
 
 import click
 
-from tenuto.cli.terminal import COLORS, as_tree, duration, shown_name, symbols_for
-from tenuto.cli.text import cells, cut
+from tenuto.cli.terminal import COLORS, SYMBOLS, as_tree, duration, progress_text, shown_name, symbols_for
+from tenuto.cli.text import cells, cut, printable
 from tenuto.engine.model import Entry
 from tenuto.operations.history import OVER, Tasks, TaskView
 
@@ -38,11 +38,13 @@ class Progress:
         self._live = live
         self._color = color
         self._symbols = symbols_for(stream.encoding)
+        self._bar = "│ " if self._symbols is SYMBOLS else "| "
         self._tasks = Tasks(answers=False)
         self._run: str | None = None
         self._early: list[tuple[str, int, Entry]] = []
         self._seen = 0
         self._drawn = 0
+        self._logged: list[str] = []
         self._frame = 0
 
     def watch(self, run: str, seq: int, entry: Entry) -> None:
@@ -79,15 +81,31 @@ class Progress:
         """The run's tasks, as far as they are known."""
         return self._tasks.all
 
+    @property
+    def stuck(self) -> str | None:
+        """Why the run cannot go on, if it cannot."""
+        return self._tasks.stuck
+
     def _tell(self, seq: int, entry: Entry) -> None:
         if seq <= self._seen:
             return
         self._seen = seq
         changed = self._tasks.tell(entry)
-        if not self._live:
-            for task, note in zip(changed, entry.notes, strict=True):
-                if not note.what.startswith("correlation"):
-                    self._line(task, note.what)
+        for task, note in changed:
+            if note.what == "logged":
+                self._log(note.kind, str(note.data))
+            elif not self._live and task is not None and not note.what.startswith("correlation"):
+                self._line(task, note.what)
+
+    def _log(self, level: str, message: str) -> None:
+        """Show what the workflow wrote: at once, or above the tree with the next picture."""
+        said = message if level == "info" else f"{level}: {message}"
+        lines = [self._styled(self._bar, "skipped") + printable(line) for line in said.splitlines() or [""]]
+        if self._live:
+            self._logged += lines
+        else:
+            for line in lines:
+                self._say(line)
 
     # ── one line for each change ──────────────────────────────────────────────────────
 
@@ -97,6 +115,8 @@ class Progress:
         text = f"{symbol} {what:9} {shown_name(task)}"
         if task.attempt > 1:
             text += f" (attempt {task.attempt})"
+        if what == "progressed":
+            text += f": {progress_text(task)}"
         if what in OVER and what != "skipped" and task.ended is not None:
             text += f" in {duration(task.ended - task.started)}"
         self._say(text)
@@ -123,7 +143,9 @@ class Progress:
         self._frame += 1
         # Line wrap is off while drawing: a terminal that was just made narrower must not add lines.
         up = f"\x1b[{self._drawn}A" if self._drawn else ""
-        body = "".join(f"\x1b[2K{line}\n" for line in lines)
+        # What was logged scrolls away above the tree: only the tree is drawn over.
+        body = "".join(f"\x1b[2K{line}\n" for line in [*self._logged, *lines])
+        self._logged.clear()
         with contextlib.suppress(OSError):
             self._stream.write(f"\x1b[?7l{up}\r{body}\x1b[J\x1b[?7h")
             self._stream.flush()
@@ -148,6 +170,8 @@ class Progress:
         right = "" if task.status == "skipped" else duration(max(0.0, end - task.started))
         if task.attempt > 1:
             right = f"attempt {task.attempt}  {right}"
+        if task.progress is not None and task.status == "running":
+            right = f"{progress_text(task)}  {right}"
         if task.status in {"waiting", "skipped"}:
             right = f"{task.status}  {right}".rstrip()
         indent = "  " * min(depth, max(0, width // 4 - 4))

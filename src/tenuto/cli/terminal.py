@@ -9,9 +9,13 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from tenuto.cli.text import printable
+import msgspec
+
+from tenuto.cli.text import cut, printable
 from tenuto.operations.history import TaskView
 from tenuto.settings import DEFAULT_DATABASE, Settings
+
+PROGRESS_CELLS: Final = 40  # how much of an action's progress is shown beside its task
 
 COLORS: Final[Mapping[str, str]] = {
     "completed": "green",
@@ -101,6 +105,13 @@ def round_of(path: str) -> str:
 def shown_name(task: TaskView) -> str:
     """Return a task's name for a terminal, with its round of a loop."""
     return printable(task.name) + round_of(task.path)
+
+
+def progress_text(task: TaskView) -> str:
+    """Return what a task's action last told of itself, in one short line."""
+    told = task.progress
+    text = told if isinstance(told, str) else msgspec.json.encode(told).decode()
+    return cut(text, PROGRESS_CELLS)
 
 
 def as_tree(tasks: Iterable[TaskView]) -> list[tuple[int, TaskView]]:

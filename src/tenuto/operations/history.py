@@ -8,7 +8,20 @@ from typing import Any, Final
 
 import msgspec
 
-from tenuto.engine.model import Answered, CancelRequested, Entry, Failed, Json, Note, Restarted, Started
+from tenuto.engine.model import (
+    STUCK,
+    Answered,
+    CancelRequested,
+    Entry,
+    Failed,
+    Json,
+    Note,
+    Progressed,
+    Restarted,
+    Resumed,
+    Started,
+    Suspended,
+)
 from tenuto.engine.ports import Journal, RunRow
 from tenuto.errors import NotFound
 
@@ -28,14 +41,19 @@ _STATUS: Final[dict[str, str]] = {
     "faulted": "faulted",
     "cancelled": "cancelled",
     "skipped": "skipped",
+    "progressed": "running",
 }
+OF_TASKS: Final = frozenset(_STATUS)
+# What belongs to the run as a whole, or is more than a change of status: with what it says.
+SAID: Final = frozenset({"logged", "progressed", STUCK})
 
 
 class TaskView(msgspec.Struct):
     """One execution of a task, with its latest attempt. Times in seconds since the epoch.
 
     `status` is one of the standard's, or `skipped` for a task whose `if` did not hold.
-    `answer` is what its action answered, before the task's `output` was applied.
+    `answer` is what its action answered, before the task's `output` was applied; `progress` is what
+    it last told of itself.
     """
 
     path: str
@@ -47,15 +65,32 @@ class TaskView(msgspec.Struct):
     ended: float | None = None
     error: dict[str, Json] | None = None
     answer: Json | msgspec.UnsetType = msgspec.UNSET
+    progress: Json = None
+
+
+class Logged(msgspec.Struct, frozen=True):
+    """A line that a workflow in Python wrote into its history."""
+
+    time: float
+    level: str
+    message: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the line as scripts get it."""
+        return {"time": timestamp(self.time), "level": self.level, "message": self.message}
 
 
 class RunView(msgspec.Struct, frozen=True):
-    """A run with its tasks, in the order in which they started; `reason` is why it was cancelled."""
+    """A run with its tasks, in the order in which they started.
+
+    `reason` is why it was cancelled, or why it is suspended if nobody asked for that.
+    """
 
     row: RunRow
     input: Json
     tasks: Sequence[TaskView]
     reason: str | None = None
+    log: Sequence[Logged] = ()
 
     @property
     def output(self) -> Json:
@@ -77,6 +112,7 @@ class RunView(msgspec.Struct, frozen=True):
             **({} if self.reason is None else {"reason": self.reason}),
             "tasks": [task_to_json(task) for task in self.tasks if task.status != "skipped"],
             "skipped": [task.path for task in self.tasks if task.status == "skipped"],
+            **({"log": [line.to_json() for line in self.log]} if self.log else {}),
         }
 
 
@@ -102,29 +138,49 @@ class EventView(msgspec.Struct, frozen=True):
                 for name, value in fields.items()
             },
             "tasks": [
-                {"path": note.task, "what": note.what, "attempt": note.attempt} for note in self.entry.notes
+                {
+                    "path": note.task,
+                    "what": note.what,
+                    "attempt": note.attempt,
+                    **({"data": note.data} if note.what in SAID else {}),
+                }
+                for note in self.entry.notes
             ],
         }
 
 
 class Tasks:
-    """The tasks of a run, kept up to date entry by entry; with what actions answered, if wanted."""
+    """The tasks of a run, kept up to date entry by entry; with what actions answered, if wanted.
+
+    `log` is what the run wrote into its history; `stuck` is why it cannot go on, if it cannot.
+    """
 
     def __init__(self, *, answers: bool = True) -> None:
         self._answers = answers
         self.all: list[TaskView] = []
+        self.log: list[Logged] = []
+        self.stuck: str | None = None
         self._latest: dict[str, TaskView] = {}
 
-    def tell(self, entry: Entry) -> list[TaskView]:
-        """Take in one entry; return the tasks that changed, in the order of the changes."""
-        changed = [self._note(note, entry.event.time) for note in entry.notes]
-        if (
-            self._answers
-            and isinstance(entry.event, Answered)
-            and changed
-            and changed[0].status == "completed"
-        ):
-            changed[0].answer = entry.event.output
+    def tell(self, entry: Entry) -> list[tuple[TaskView | None, Note]]:
+        """Take in one entry; return the tasks that changed and how, in the order of the changes.
+
+        The task is None for what the entry says of the whole run.
+        """
+        event = entry.event
+        if isinstance(event, Suspended | Resumed | CancelRequested):
+            self.stuck = event.reason if isinstance(event, Suspended) else None
+        changed: list[tuple[TaskView | None, Note]] = []
+        for note in entry.notes:
+            changed.append((self._note(note, event.time) if note.what in OF_TASKS else None, note))
+            if note.what == "logged":
+                self.log.append(Logged(event.time, note.kind, str(note.data)))
+            elif note.what == STUCK:
+                self.stuck = str(note.data)
+        if self._answers and isinstance(event, Answered) and changed:
+            task = changed[0][0]
+            if task is not None and task.status == "completed":
+                task.answer = event.output
         return changed
 
     def _note(self, note: Note, time: float) -> TaskView:
@@ -138,6 +194,9 @@ class Tasks:
             task = TaskView(note.task, name, note.kind, status, note.attempt, time)
             self._latest[note.task] = task
             self.all.append(task)
+        if note.what == "progressed":
+            task.progress = note.data
+            return task
         task.status = status
         task.attempt = max(task.attempt, note.attempt)
         task.ended = time if status in OVER else None
@@ -162,7 +221,7 @@ async def show_run(journal: Journal, run: str | None) -> RunView:
             data = entry.event.input
         elif isinstance(entry.event, CancelRequested):
             reason = entry.event.reason
-    return RunView(row, data, tasks.all, reason)
+    return RunView(row, data, tasks.all, tasks.stuck or reason, tasks.log)
 
 
 async def show_events(journal: Journal, row: RunRow) -> AsyncIterator[EventView]:
@@ -238,7 +297,7 @@ def row_to_json(row: RunRow) -> dict[str, Any]:
 
 def task_to_json(task: TaskView) -> dict[str, Any]:
     """Return a task as scripts get it; `error` only if it faulted."""
-    members = {
+    members: dict[str, Any] = {
         "path": task.path,
         "name": task.name,
         "type": task.type,
@@ -247,6 +306,8 @@ def task_to_json(task: TaskView) -> dict[str, Any]:
         "started": timestamp(task.started),
         "ended": timestamp(task.ended),
     }
+    if task.progress is not None:
+        members["progress"] = task.progress
     return {**members, "error": task.error} if task.error else members
 
 
@@ -266,7 +327,7 @@ def told(entry: Entry) -> str:
     event = entry.event
     kind = str(type(event).__struct_config__.tag)
     match event:
-        case Answered() | Failed():
+        case Answered() | Failed() | Progressed():
             return f"{kind} #{event.id}"
         case Restarted():
             return f"{kind} from {event.task} of {event.run}"

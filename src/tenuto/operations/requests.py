@@ -9,11 +9,18 @@ from typing import Any
 
 from tenuto.errors import InvalidInput
 from tenuto.operations.desk import Desk
-from tenuto.operations.runs import cancel_run, resume_run, suspend_run
+from tenuto.operations.runs import (
+    cancel_run,
+    emit_event,
+    query_run,
+    resume_run,
+    signal_run,
+    suspend_run,
+)
 
 
 async def answer(desk: Desk, request: dict[str, Any]) -> dict[str, Any]:
-    """Do what was asked, and return the run's new status."""
+    """Do what was asked, and return the run's new status, or what was asked for."""
     match request:
         case {"verb": "cancel", "run": str(run)}:
             return {"status": (await cancel_run(desk, run, request.get("reason"))).status}
@@ -23,6 +30,13 @@ async def answer(desk: Desk, request: dict[str, Any]) -> dict[str, Any]:
         case {"verb": "resume", "run": str(run)}:
             await resume_run(desk, run)
             return {"status": "running"}
+        case {"verb": "signal", "run": str(run), "name": str(name)}:
+            await signal_run(desk, run, name, request.get("data"))
+            return {"status": "signalled"}
+        case {"verb": "query", "run": str(run), "name": str(name)}:
+            return {"value": await query_run(desk, run, name)}
+        case {"verb": "emit", "type": str(type), "attributes": dict(attributes)}:
+            return {"runs": await emit_event(desk, type, request.get("data"), attributes)}
         case _:
             raise InvalidInput(
                 "this request is not known", hint="use the same version of Tenuto on both sides"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from tenuto.engine.model import SIGNAL, Arrived, CancelRequested, Json, Resumed, Suspended
+from tenuto.engine.model import SIGNAL, Arrived, CancelRequested, Entry, Json, Resumed, Suspended
 from tenuto.engine.ports import DocumentRow, RunRow
 from tenuto.errors import Conflict, InvalidInput, NotFound
 from tenuto.operations.desk import Desk
@@ -85,9 +85,21 @@ async def query_run(desk: Desk, run: str, name: str) -> Json:
     return await desk.runner.query(run, name)
 
 
-async def emit_event(desk: Desk, type: str, data: Json, attributes: Mapping[str, str]) -> None:
-    """Publish a CloudEvent to all runs that listen; returns when they have it recorded."""
-    await desk.runner.publish(_event(desk, type, data, attributes))
+async def emit_event(desk: Desk, type: str, data: Json, attributes: Mapping[str, str]) -> list[str]:
+    """Publish a CloudEvent to all runs that listen; returns these when they have it recorded."""
+    event = _event(desk, type, data, attributes)
+    heard: list[str] = []
+
+    def watch(run: str, _: int, entry: Entry) -> None:
+        if isinstance(entry.event, Arrived) and entry.event.event.get("id") == event["id"]:
+            heard.append(run)
+
+    unwatch = desk.runner.watch(watch)
+    try:
+        await desk.runner.publish(event)
+    finally:
+        unwatch()
+    return heard
 
 
 def _event(desk: Desk, type: str, data: Json, attributes: Mapping[str, str]) -> dict[str, Json]:
