@@ -2,8 +2,8 @@
 
     python bench/peers.py [--runs 500] [--rounds 3] [--only tenuto,dbos,restate] [--folder DIR] [--count-syncs]
 
-Every system runs the same: a workflow of ten steps one after the other, each of which adds one to the answer of the one
-before, 500 workflows in flight at once, timed from the first start to the last result, after a tenth as many to warm up.
+Every system runs the same: a workflow of ten steps that do as good as nothing, one after the other, each given the answer
+of the one before (a number plus one; in a Tenuto document, what came in), 500 workflows in flight at once, timed from the first start to the last result, after a tenth as many to warm up.
 Every measurement is a process of its own on an empty folder on the disk of the current one, and a round measures every
 set-up in turn, so that all see the same machine. `bench/peers/*_steps.py` say how each is set up; each reads the settings
 that durability rests on back from the system itself, and fails where it would not sync.
@@ -16,7 +16,7 @@ or in `--folder`, which is kept for the next time.
 fdatasync of all processes while the clock ran. One workflow alone must show ten at least, one for each step: with
 500 in flight Tenuto and Restate put many steps into one sync. Counted, for 500 workflows and for one alone, on a disk
 that takes 0.07 ms for a sync: Tenuto 11 and 11; DBOS 24,000 and 48, as `tuned` 6,121 and 12; Restate 484 and 18 over
-HTTP/2, 1,140 and 23 over HTTP/1.1 (all its processes, its background work among it; how many steps share a sync differs from run to run).
+HTTP/2, 1,140 and 23 over HTTP/1.1 (its background work among it; how many steps share a sync differs from run to run).
 """
 
 from __future__ import annotations
