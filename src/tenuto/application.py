@@ -106,7 +106,11 @@ class Handle(Generic[R]):
         """End a pause."""
         await resume_run(self._app.desk, self.id)
 
-    async def signal(self, signal: Signal[T] | str, value: T | None = None) -> None:
+    @overload
+    async def signal(self, signal: Signal[T], value: T) -> None: ...
+    @overload
+    async def signal(self, signal: str, value: Json = ...) -> None: ...
+    async def signal(self, signal: Signal[Any] | str, value: Any = None) -> None:
         """Send the run a signal; returns when it is recorded."""
         if isinstance(signal, str):
             await signal_run(self._app.desk, self.id, signal, _ANY.encode(value))

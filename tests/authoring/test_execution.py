@@ -9,6 +9,7 @@ import pytest
 
 from tenuto import (
     Cancelled,
+    HistoryMismatch,
     Query,
     Retry,
     Signal,
@@ -33,7 +34,8 @@ from tenuto import (
     wait_for_event,
     workflow,
 )
-from tenuto.engine.model import Drop, Emit, Listen, StartRun, Wake
+from tenuto.authoring.program import PythonProgram
+from tenuto.engine.model import Drop, Emit, Entry, Listen, Note, StartRun, Wake
 from tenuto.errors import Invalid, communication_fault, timeout_fault
 from tests.authoring.playing import START, Play, again
 
@@ -309,10 +311,7 @@ def test_time_is_that_of_the_event() -> None:
     play.wake()
 
     start = datetime.fromtimestamp(START, UTC)
-    assert play.output == [
-        start.isoformat().replace("+00:00", "Z"),
-        (start + timedelta(days=60)).isoformat().replace("+00:00", "Z"),
-    ]
+    assert [datetime.fromisoformat(text) for text in play.output] == [start, start + timedelta(days=60)]
 
 
 def test_chance_is_another_for_each_run_and_the_same_for_each_replay() -> None:
@@ -740,3 +739,62 @@ def test_a_patch_is_taken_by_runs_that_have_not_passed_it() -> None:
     assert early.output == fresh.output == [101, 3]
     assert replayed.finish is not None
     assert replayed.finish.output == [101, 3]
+
+
+# ── many entries at once ─────────────────────────────────────────────────────────────────
+
+
+@workflow
+async def busy(n: int) -> list[int]:
+    """Branches, failures, retries, timers, signals, and rounds."""
+    first = await gather(shaky(n), hold(n), return_exceptions=True)
+    await sleep(3)
+    second = await each(add, range(4), at_once=2)
+    if n < 2:
+        continue_as_new(n + 1)
+    await race(go.receive(), sleep(100))
+    return [len(first), *second]
+
+
+def busy_play() -> Play:
+    """A whole run of `busy`, with a pause and a failure in it."""
+    play = Play(busy, {"n": 1})
+    play.fail(communication_fault("away", transient=True).fault, "/shaky")
+    play.suspend()
+    play.answer(1, "/hold")
+    play.resume()
+    play.wake()
+    while play.run is not None and not play.run.over:
+        if play.performs:
+            play.answer(play.performs[-1].arguments["a"])
+        else:
+            play.wake()
+    return play
+
+
+def test_recalling_many_entries_is_advancing_over_each() -> None:
+    """For every prefix of a history: the same commands open, the same status, the same end."""
+    play = busy_play()
+    for count in range(1, len(play.entries) + 1):
+        entries = play.entries[:count]
+        run, _ = again(busy, entries)
+        recalled = PythonProgram(busy, lambda step: None).recall(None, entries)
+
+        assert recalled is not None
+        assert (recalled.status, dict(recalled.open), recalled.busy, recalled.finish) == (
+            run.status,
+            dict(run.open),
+            run.busy,
+            run.finish,
+        )
+
+
+def test_recalling_notices_what_advancing_notices() -> None:
+    """With the number of the entry."""
+    play = busy_play()
+    entries = list(play.entries)
+    entries[5] = Entry(entries[5].event, (Note("/ghost", "started", "step"),))
+
+    with pytest.raises(HistoryMismatch) as caught:
+        PythonProgram(busy, lambda step: None).recall(None, entries)
+    assert caught.value.seq == 6

@@ -53,6 +53,7 @@ from tenuto.engine.model import (
     Finish,
     Json,
     Note,
+    Progressed,
     Restarted,
     Started,
 )
@@ -88,8 +89,8 @@ class Guard(Protocol):
     def caught(self) -> Nondeterministic | None:
         """What the code did last time that it must not do; also if it swallowed the exception."""
 
-    def run(self, code: Callable[[], None]) -> None:
-        """Run code and watch it; raises `Nondeterministic` where it does what it must not do."""
+    def resume(self, coroutine: Coroutine[Any, Any, Any], value: Any, error: BaseException | None) -> Any:
+        """Let a coroutine go on, and watch it; raises `Nondeterministic` where it does what it must not."""
 
 
 class Task:
@@ -162,7 +163,7 @@ class Execution:
         self._guard = guard
         self._tasks: set[Task] = set()
         self._names: dict[str, int] = {}
-        self._out: list[Command] = []
+        self.out: list[Command] = []
         self._recorded: Sequence[Note] | None = None
         self._checked = 0
         self._main: Task | None = None
@@ -179,7 +180,7 @@ class Execution:
 
     def expect(self, recorded: Sequence[Note] | None) -> None:
         """Begin an entry of the journal: one that was recorded with these notes, or a new one (None)."""
-        self._out = []
+        self.out = []
         self._recorded = recorded
         self._checked = 0
 
@@ -192,28 +193,43 @@ class Execution:
         """Take an event and go on as far as possible; raises `Stuck`, and is then dead."""
         self.fresh = None
         self.time = event.time
-        said = len(self._out)
-        guard = self._guard if self._recorded is None else None
+        said = len(self.out)
         token = enter(self)
         try:
             self._dispatch(event)
-            if guard is None:
-                self._drain()
-            else:
-                guard.run(self._drain)
-                if guard.caught is not None:
-                    raise guard.caught
+            self._drain()
         except InvalidInput as refusal:
             self.dead = True
-            del self._out[said:]
+            del self.out[said:]
             raise Stuck(f"{self.place()}: {refusal.message}", refusal.hint or "mend the call") from None
         except BaseException:
             self.dead = True
             if self._recorded is None:
-                del self._out[said:]
+                del self.out[said:]
             raise
         finally:
             leave(token)
+
+    def take_again(self, event: Event, recorded: Sequence[Note]) -> list[Command]:
+        """Take an event that was recorded with these notes; for many in a row, inside one `enter`.
+
+        Answers what `expect`, `take` and `done` give for one entry.
+        """
+        out: list[Command] = []
+        self.out = out
+        self._recorded = recorded
+        self._checked = 0
+        self.fresh = None
+        self.time = event.time
+        if type(event) is Answered:
+            self._answered(event.id).answered(event.output)
+        else:
+            self._dispatch(event)
+        self._drain()
+        if self._checked < len(recorded) or self.fresh is not None:
+            return self.done()
+        self.position += 1
+        return out
 
     def done(self) -> list[Command]:
         """End the entry; return what is wanted now. Raises `HistoryMismatch` if more was wanted then."""
@@ -223,13 +239,13 @@ class Execution:
             raise self._mismatch()
         self.position += 1
         if self.fresh is not None:
-            notes = tuple(note for note in self._out[self._fresh_from :] if isinstance(note, Note))
+            notes = tuple(note for note in self.out[self._fresh_from :] if isinstance(note, Note))
             self.fresh = msgspec.structs.replace(self.fresh, notes=notes)
-        return self._out
+        return self.out
 
     def stuck(self, error: str) -> list[Command]:
         """End the entry where the code could not go on; return what was wanted before that, and why."""
-        return [*self._out, Note("", STUCK, data=error)]
+        return [*self.out, Note("", STUCK, data=error)]
 
     def revive(self, fresh: Fresh) -> None:
         """Run the first slice after beginning anew, as it was run then."""
@@ -268,6 +284,10 @@ class Execution:
                 self._arrive(event.event)
             case CancelRequested():
                 self._cancel()
+            case Progressed():
+                waiting = self.waiting.get(event.id)
+                if isinstance(waiting, waits.Action):
+                    waiting.progress = event.progress
             case Restarted():
                 self.run = event.run
                 self.replaced = (event.task, event.input) if event.replace else None
@@ -315,18 +335,25 @@ class Execution:
 
     def _run(self, task: Task, value: Any, error: BaseException | None) -> None:
         self._driving = task
+        guard = self._guard if self._recorded is None else None
         try:
-            asked = task.coroutine.send(value) if error is None else task.coroutine.throw(error)
+            if guard is not None:
+                asked = guard.resume(task.coroutine, value, error)
+            else:
+                asked = task.coroutine.send(value) if error is None else task.coroutine.throw(error)
         except StopIteration as stop:
+            self._look_for_caught(guard)
             self._tasks.discard(task)
             task.asker.resume(stop.value)
             return
         except (Stuck, KeyboardInterrupt):
             raise
         except BaseException as failure:
+            self._look_for_caught(guard)
             self._tasks.discard(task)
             task.asker.fail(failure)
             return
+        self._look_for_caught(guard)
         if not isinstance(asked, Ask):
             raise self._foreign(asked)
         try:
@@ -340,6 +367,11 @@ class Execution:
         if task.stopping and task.wait is not None:
             task.stopping = False
             task.wait.stop()
+
+    def _look_for_caught(self, guard: Guard | None) -> None:
+        """Raise what the code has swallowed."""
+        if guard is not None and guard.caught is not None:
+            raise guard.caught
 
     def spawn(self, awaitable: Any, asker: Asker) -> Wait | None:
         """Begin a branch: an ask, or a coroutine of the workflow's own."""
@@ -374,7 +406,7 @@ class Execution:
         if error is None:
             output = self.workflow.result.encode(value)
             self._drop_all()
-            self._out.append(Finish("completed", output))
+            self.out.append(Finish("completed", output))
             return False
         if not self._unwinding:
             self._unwinding = True
@@ -382,7 +414,7 @@ class Execution:
             self._drop_all(but=self.undoing.under_way)
         failures = self.undoing.proceed()
         if failures is not None:
-            self._out.append(self._ending(error, failures))
+            self.out.append(self._ending(error, failures))
         return False
 
     def _anew(self, data: Json) -> None:
@@ -394,7 +426,7 @@ class Execution:
         self._cancelled = False
         self._random = None
         self.note("", CONTINUED)
-        self._fresh_from = len(self._out)
+        self._fresh_from = len(self.out)
         signals = {name: list(events) for name, events in self.signals.items() if events}
         self.fresh = Fresh(
             self.run, self.nonce, self.time, data, self.epoch, self.last_id, dict(self.published), signals
@@ -442,14 +474,14 @@ class Execution:
     def want(self, make: Callable[[int], Command], wait: Wait) -> int:
         """Ask for something; `wait` is told of its answer."""
         self.last_id = id = self.last_id + 1
-        self._out.append(make(id))
+        self.out.append(make(id))
         self.waiting[id] = wait
         return id
 
     def drop(self, id: int) -> None:
         """Ask for it no more."""
         if self.waiting.pop(id, None) is not None:
-            self._out.append(Drop(id))
+            self.out.append(Drop(id))
 
     def path(self, name: str) -> str:
         """Return the path of a task of that name: `/charge`, the next time `/charge#2`."""
@@ -458,19 +490,22 @@ class Execution:
 
     def note(self, task: str, what: str, kind: str = "", attempt: int = 1, data: Json = None) -> None:
         """Say what happens to a task; while events are folded again, compare it with what was said then."""
-        note = Note(task, what, kind, attempt, data)
-        self._out.append(note)
         recorded = self._recorded
-        if recorded is not None:
-            if self._checked < len(recorded):
-                then = recorded[self._checked]
-                if then.task == task and then.what == what and then.kind == kind:
-                    self._checked += 1
-                    return
-            raise self._mismatch()
+        if recorded is None:
+            self.out.append(Note(task, what, kind, attempt, data))
+            return
+        checked = self._checked
+        if checked < len(recorded):
+            then = recorded[checked]
+            if then.task == task and then.what == what and then.kind == kind:
+                self._checked = checked + 1
+                self.out.append(then)
+                return
+        self.out.append(Note(task, what, kind, attempt, data))
+        raise self._mismatch()
 
     def _mismatch(self) -> HistoryMismatch:
-        asked = [told(command) for command in self._out if isinstance(command, Note)]
+        asked = [told(command) for command in self.out if isinstance(command, Note)]
         if asked and self._checked < len(asked):
             asked[-1] += f"   {self.place()}"
         return HistoryMismatch([told(note) for note in self._recorded or ()], asked)

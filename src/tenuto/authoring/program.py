@@ -10,25 +10,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
+from tenuto.authoring.asking import enter, leave
 from tenuto.authoring.declare import Step, Workflow
 from tenuto.authoring.execution import Execution, Fresh, Guard
+from tenuto.engine.advance import Run, accepts, advance, is_busy
 from tenuto.engine.model import (
+    STUCK,
+    Answered,
+    Arrived,
     CancelRequested,
     Command,
+    Drop,
+    Entry,
     Event,
+    Failed,
     Finish,
     Json,
     Note,
     Restarted,
     Resumed,
     Started,
+    Status,
     Suspended,
 )
-from tenuto.engine.stuck import Stuck
+from tenuto.engine.stuck import HistoryMismatch, Stuck
+from tenuto.engine.table import Table
+
+_ANSWERS: Final = frozenset({Answered, Failed, Arrived})
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +111,63 @@ class PythonProgram:
                 )
         commands = execution.done()
         return Place(execution, execution.position), commands
+
+    def recall(self, run: Run | None, entries: Sequence[Entry]) -> Run | None:
+        """Fold recorded entries, as `advance` does one by one; a row of answers in one go.
+
+        Raises:
+            HistoryMismatch: The code asks for something else; `seq` counts from the first of these entries.
+        """
+        position = 0
+        while position < len(entries):
+            try:
+                if run is not None and run.status in {"running", "waiting"}:
+                    run, position = self._recall_answers(run, entries, position)
+                if position < len(entries):
+                    entry = entries[position]
+                    if not accepts(run, entry.event):
+                        raise HistoryMismatch([f"{entry.event!r}"], ["nothing that this could answer"])
+                    run, _ = advance(self, run, entry.event, entry.notes)
+                    position += 1
+            except HistoryMismatch as mismatch:
+                raise HistoryMismatch(
+                    mismatch.recorded, mismatch.asked, mismatch.seq or position + 1
+                ) from None
+        return run
+
+    def _recall_answers(self, run: Run, entries: Sequence[Entry], position: int) -> tuple[Run, int]:
+        """Fold answers and arrivals up to the next entry of another kind, without a `Run` for each."""
+        execution, opened = run.state.execution, dict(run.open)
+        token = enter(execution)
+        try:
+            while position < len(entries):
+                event, notes = entries[position].event, entries[position].notes
+                if type(event) not in _ANSWERS or (notes and notes[-1].what == STUCK):
+                    break
+                if isinstance(event, Answered | Failed) and opened.pop(event.id, None) is None:
+                    break
+                for command in execution.take_again(event, notes):
+                    if isinstance(command, Note):
+                        continue
+                    if isinstance(command, Finish):
+                        state = Place(execution, execution.position)
+                        return Run(command.status, state, Table(), 0, None, command), position + 1
+                    if isinstance(command, Drop):
+                        opened.pop(command.id, None)
+                    else:
+                        opened[command.id] = command
+                position += 1
+        except HistoryMismatch as mismatch:
+            execution.dead = True
+            raise HistoryMismatch(mismatch.recorded, mismatch.asked, position + 1) from None
+        except BaseException:
+            execution.dead = True
+            raise
+        finally:
+            leave(token)
+        busy = sum(map(is_busy, opened.values()))
+        status: Status = "running" if busy or not opened else "waiting"
+        return Run(status, Place(execution, execution.position), Table.of(opened), busy), position
 
     def query(self, place: Place, name: str) -> Json:
         """Return what the code has set for a query; raises KeyError if it has not."""

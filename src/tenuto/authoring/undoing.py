@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from tenuto.authoring.data import Codec
-from tenuto.engine.model import Json, Perform
+from tenuto.engine.model import Json
 
 if TYPE_CHECKING:
     from tenuto.authoring.declare import Retry, Step
@@ -106,18 +106,3 @@ class Undoing:
         """One could not be taken back: the others are all the same."""
         self._busy = False
         self._failures.append(f"not undone: {error}")
-
-
-def perform(id: int, action: Action) -> Perform:
-    """Return the command that carries an action out."""
-    return Perform(
-        id,
-        action.path,
-        action.function,
-        action.arguments,
-        action.key,
-        action.attempt,
-        undoing=action.undoing,
-        nonce=action.execution.nonce,
-        progress=action.progress,
-    )

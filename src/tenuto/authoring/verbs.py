@@ -215,7 +215,8 @@ def call(
     """
     name = function.removesuffix("@default")
     where = f"an argument of {name}"
-    given: dict[str, Json] = Codec(dict[str, Any], where).encode(dict(arguments or {}))
+    codec: Codec[dict[str, Json]] = Codec(dict[str, Any], where)
+    given: dict[str, Json] = codec.encode(dict(arguments or {}))
     return FunctionCall(name, given, Codec(returns, f"the result of {name}"), retry, undo)
 
 

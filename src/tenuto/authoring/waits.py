@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tenuto.authoring.failures import Cancelled, exception_of
-from tenuto.authoring.undoing import TIMEOUT_STATUS, Undo, perform
-from tenuto.engine.model import Emit, Json, Listen, StartRun, Wake
+from tenuto.authoring.undoing import TIMEOUT_STATUS, Undo
+from tenuto.engine.model import Emit, Json, Listen, Perform, StartRun, Wake
 from tenuto.engine.rules import derived_id, fraction, retry_delay
 from tenuto.engine.stuck import Stuck
 from tenuto.errors import Fault, InvalidInput
@@ -23,14 +23,13 @@ if TYPE_CHECKING:
 class Waiting:
     """The common part: who asked, under which path it is shown, which command stands for it."""
 
-    __slots__ = ("asker", "execution", "id", "path")
     kind = ""
+    id = 0
 
     def __init__(self, execution: Execution, asker: Asker, name: str) -> None:
         self.execution = execution
         self.asker = asker
         self.path = execution.path(name)
-        self.id = 0
 
     def answered(self, output: Json) -> None:
         """Tell who asked."""
@@ -57,20 +56,14 @@ class Waiting:
 class Action(Waiting):
     """A step, or a function of a connector: tried again as its `Retry` says, remembered for its undo."""
 
-    __slots__ = (
-        "arguments",
-        "attempt",
-        "function",
-        "key",
-        "kind",
-        "left",
-        "pausing",
-        "progress",
-        "retry",
-        "returns",
-        "undo",
-        "undoing",
-    )
+    # What most actions never set stands here: one is made for each step.
+    key = ""
+    attempt = 1
+    progress: Json = None
+    pausing = False
+    left = False
+    undo: Undo | None = None
+    undoing = False
 
     def __init__(
         self,
@@ -83,19 +76,14 @@ class Action(Waiting):
         returns: Codec[Any],
         retry: Retry | None,
     ) -> None:
-        super().__init__(execution, asker, name)
+        self.execution = execution
+        self.asker = asker
+        self.path = execution.path(name)
         self.kind = kind
         self.function = function
         self.arguments = arguments
         self.returns = returns
         self.retry = retry
-        self.key = ""
-        self.attempt = 1
-        self.progress: Json = None
-        self.pausing = False
-        self.left = False
-        self.undo: Undo | None = None
-        self.undoing = False
 
     def open(self) -> None:
         """Ask for it, for the first time."""
@@ -105,7 +93,7 @@ class Action(Waiting):
             self.arguments, execution.replaced = replaced[1], None
         execution.note(self.path, "started", self.kind)
         self.key = self.key or f"{execution.run}-{execution.epoch}{self.path}"
-        self.id = execution.want(lambda id: perform(id, self), self)
+        self._ask()
 
     def answered(self, output: Json) -> None:
         """Take its result, or the end of the pause before the next attempt."""
@@ -155,7 +143,25 @@ class Action(Waiting):
 
     def _again(self) -> None:
         self.pausing = False
-        self.id = self.execution.want(lambda id: perform(id, self), self)
+        self._ask()
+
+    def _ask(self) -> None:
+        execution = self.execution
+        execution.last_id = self.id = id = execution.last_id + 1
+        execution.waiting[id] = self
+        execution.out.append(
+            Perform(
+                id,
+                self.path,
+                self.function,
+                self.arguments,
+                self.key,
+                self.attempt,
+                undoing=self.undoing,
+                nonce=execution.nonce,
+                progress=self.progress,
+            )
+        )
 
     def stop(self) -> None:
         """Nobody needs it: stop it, unless it is under way and may have to be taken back."""
@@ -170,7 +176,6 @@ class Action(Waiting):
 class Timer(Waiting):
     """A durable timer."""
 
-    __slots__ = ()
     kind = "wait"
 
     def __init__(self, execution: Execution, asker: Asker, at: float) -> None:
@@ -182,7 +187,6 @@ class Timer(Waiting):
 class Emitting(Waiting):
     """An event on its way to everybody who listens."""
 
-    __slots__ = ()
     kind = "emit"
 
     def __init__(self, execution: Execution, asker: Asker, attributes: Mapping[str, Json]) -> None:
@@ -202,7 +206,6 @@ class Emitting(Waiting):
 class Child(Waiting):
     """Another run."""
 
-    __slots__ = ("returns",)
     kind = "run"
 
     def __init__(
@@ -235,7 +238,6 @@ class Child(Waiting):
 class EventWaiting(Waiting):
     """An event that is waited for, and perhaps a timer beside it."""
 
-    __slots__ = ("_timeout", "ask")
     kind = "listen"
 
     def __init__(self, execution: Execution, asker: Asker, ask: EventWait[Any]) -> None:

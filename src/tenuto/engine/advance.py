@@ -19,6 +19,7 @@ from tenuto.engine.model import (
     CancelRequested,
     Command,
     Drop,
+    Entry,
     Event,
     Failed,
     Finish,
@@ -54,6 +55,9 @@ class Program(Protocol):
         self, state: State, event: Event, recorded: Sequence[Note] | None = None
     ) -> tuple[State, list[Command]]:
         """Answer the next state and what is newly wanted; after a pause began, notes alone."""
+
+    def recall(self, run: Run | None, entries: Sequence[Entry]) -> Run | None:
+        """Answer what `advance` over recorded entries gives, from the first to the last."""
 
     def encode(self, state: State) -> bytes | None:
         """Encode a state for a snapshot; None if it can only be had by folding the journal again."""
@@ -125,7 +129,7 @@ def advance(
         return _pause(program, run, event, recorded)
     if isinstance(event, Progressed):
         assert run is not None
-        return _progress(run, event)
+        return _progress(program, run, event, recorded)
     if run is None or run.state is None:
         restarted = run.restarted if run else None
         if isinstance(event, Restarted):
@@ -137,6 +141,13 @@ def advance(
     state, commands = program.step(run.state, event, recorded)
     held = run.status == "suspended" and not isinstance(event, CancelRequested)
     return _apply("suspended" if held else "running", run.open, run.busy, answered, state, commands)
+
+
+def recalled(program: Program, run: Run | None, entries: Sequence[Entry]) -> Run | None:
+    """Advance over recorded entries, one by one: `recall` of programs that know no quicker way."""
+    for entry in entries:
+        run, _ = advance(program, run, entry.event, entry.notes)
+    return run
 
 
 def _pause(
@@ -157,7 +168,9 @@ def _pause(
     return now, (*notes, *drops, *now.open.values())
 
 
-def _progress(run: Run, event: Progressed) -> tuple[Run, tuple[Command, ...]]:
+def _progress(
+    program: Program, run: Run, event: Progressed, recorded: Sequence[Note] | None
+) -> tuple[Run, tuple[Command, ...]]:
     """Keep what an action tells of itself with its command, for its next start."""
     draft = run.open.draft()
     command = draft[event.id]
@@ -165,7 +178,9 @@ def _progress(run: Run, event: Progressed) -> tuple[Run, tuple[Command, ...]]:
         return run, ()
     draft[event.id] = msgspec.structs.replace(command, progress=event.progress)
     note = Note(command.task, "progressed", "", command.attempt, event.progress)
-    return msgspec.structs.replace(run, open=draft.done()), (note,)
+    # The program keeps it for the next attempt.
+    state, _ = program.step(run.state, event, None if recorded is None else ())
+    return msgspec.structs.replace(run, state=state, open=draft.done()), (note,)
 
 
 def _apply(

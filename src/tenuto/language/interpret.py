@@ -7,11 +7,14 @@ from typing import Final
 
 import msgspec
 
+from tenuto.engine.advance import Run as EngineRun
+from tenuto.engine.advance import recalled
 from tenuto.engine.model import (
     Answered,
     Arrived,
     CancelRequested,
     Command,
+    Entry,
     Event,
     Failed,
     Json,
@@ -101,6 +104,10 @@ class Interpreter:
             case Restarted():
                 fold.take_over(event)
         return fold.run()
+
+    def recall(self, run: EngineRun | None, entries: Sequence[Entry]) -> EngineRun | None:
+        """Fold recorded entries."""
+        return recalled(self, run, entries)
 
     def encode(self, state: State) -> bytes:
         """Encode a state as JSON."""

@@ -11,7 +11,7 @@ import os
 import site
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from sys import _getframe, getprofile, setprofile
 from threading import Lock, get_ident
@@ -62,6 +62,18 @@ class Guard:
             try:
                 self.enter()
                 return code()
+            finally:
+                self.leave()
+        except BaseException:
+            self.leave()
+            raise
+
+    def resume(self, coroutine: Coroutine[Any, Any, Any], value: Any, error: BaseException | None) -> Any:
+        """Let a coroutine go on with a value or an exception, watched, as `run` does."""
+        try:
+            try:
+                self.enter()
+                return coroutine.send(value) if error is None else coroutine.throw(error)
             finally:
                 self.leave()
         except BaseException:

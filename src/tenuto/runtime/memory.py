@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Final
 
-from tenuto.engine.advance import Run, accepts, advance
+from tenuto.engine.advance import Run
 from tenuto.engine.model import Json, Suspended
 from tenuto.engine.ports import Append, Batch, Clock, DocumentRow, Journal, RunChange, RunRow, Snapshot
 from tenuto.engine.stuck import HistoryMismatch, Stuck
@@ -179,16 +179,12 @@ class Memory:
             if run is None:
                 entries = [entry async for entry in self.entries(row.number)]
                 hot.seq = hot.stored = 0
-        for seq, data in enumerate(entries, hot.seq + 1):
-            entry = read_entry(data)
-            if not accepts(run, entry.event):
-                raise HistoryMismatch([f"{entry.event!r}"], ["nothing that this could answer"], seq)
-            try:
-                run, _ = advance(hot.definition.program, run, entry.event, entry.notes)
-            except HistoryMismatch as mismatch:
-                raise HistoryMismatch(mismatch.recorded, mismatch.asked, seq) from None
+        for data in entries:
             hot.snapshots.due(len(data))
-        hot.run = run
+        try:
+            hot.run = hot.definition.program.recall(run, [read_entry(data) for data in entries])
+        except HistoryMismatch as mismatch:
+            raise HistoryMismatch(mismatch.recorded, mismatch.asked, hot.seq + mismatch.seq) from None
         hot.seq += len(entries)
         return hot
 
