@@ -29,7 +29,7 @@ def sequence(
 
     def read(data: Json) -> Any:
         if type(data) is not list:
-            raise wrong_type(f"{name}, as an array", data)
+            raise wrong_type(name, data, written=", as an array")
         items = _each(data, read_item)
         return items if build is None else build(items)
 
@@ -61,7 +61,7 @@ def fixed_tuple(items: list[Form], name: str) -> Form:
 
     def read(data: Json) -> Any:
         if type(data) is not list:
-            raise wrong_type(f"{name}, as an array", data)
+            raise wrong_type(name, data, written=", as an array")
         return tuple(_places(data, reads))
 
     def _places(values: Any, converters: list[Callable[[Any], Any]]) -> list[Any]:
@@ -102,7 +102,7 @@ def unordered(kind: type[set[Any] | frozenset[Any]], item: Form, name: str) -> F
 
     def read(data: Json) -> Any:
         if type(data) is not list:
-            raise wrong_type(f"{name}, as an array", data)
+            raise wrong_type(name, data, written=", as an array")
         items = _each(data, read_item)
         try:
             return kind(items)
@@ -127,7 +127,7 @@ def mapping(key: Form, value: Form, name: str) -> Form:
 
     def read(data: Json) -> Any:
         if type(data) is not dict:
-            raise wrong_type(f"{name}, as an object", data)
+            raise wrong_type(name, data, written=", as an object")
         return _members(data, read_key, read_value)
 
     def schema(definitions: Definitions) -> dict[str, Json]:

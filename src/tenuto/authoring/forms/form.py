@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from types import NoneType
 from typing import Any, Final, Literal, TypeAlias, get_args, get_origin
+from urllib.parse import quote
 
 from tenuto.engine.model import Json
 
@@ -75,22 +76,17 @@ def found(value: object) -> str:
     return f"a value of the type `{kind.__qualname__}`"
 
 
-def wrong_type(name: str, value: object, *accepted: type) -> Unfit:
-    """Return the complaint about a value of another type than the one that is declared."""
+def wrong_type(name: str, value: object, *accepted: type, written: str = "") -> Unfit:
+    """Return the complaint about a value of another type than declared; `written`: how JSON has it."""
     for wanted in accepted:
         if isinstance(value, wanted) and type(value) is not wanted:
             kind = type(value).__name__
             return Unfit(
-                f"expected exactly {quoted(name)}, found {found(value)}, "
+                f"expected exactly `{name}`, found {found(value)}, "
                 "which is a subclass and would come back as something else",
                 f"declare `{name} | {kind}`, or pass a plain {wanted.__name__}",
             )
-    return Unfit(f"expected {quoted(name)}, found {found(value)}")
-
-
-def quoted(name: str) -> str:
-    """Return a type's name as it stands in messages."""
-    return f"`{name}`"
+    return Unfit(f"expected `{name}`{written}, found {found(value)}")
 
 
 def did_you_mean(word: str, known: list[str] | tuple[str, ...]) -> str:
@@ -110,6 +106,15 @@ def listed(names: list[str] | tuple[str, ...]) -> str:
     '`a`, `b`'
     """
     return ", ".join(f"`{name}`" for name in names)
+
+
+def reference(name: str) -> dict[str, Json]:
+    """Return the schema that refers to a definition.
+
+    >>> reference("Box[int]")
+    {'$ref': '#/$defs/Box%5Bint%5D'}
+    """
+    return {"$ref": f"#/$defs/{quote(name)}"}
 
 
 def text_of(kind: Any) -> str:

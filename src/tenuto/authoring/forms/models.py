@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from tenuto.authoring.forms.form import EVERY_KIND, Definitions, Form, Unfit, wrong_type
+from tenuto.authoring.forms.form import EVERY_KIND, Definitions, Form, Unfit, reference, wrong_type
 from tenuto.authoring.forms.untyped import copy_json, order_key
 from tenuto.engine.model import Json
 
@@ -52,12 +52,12 @@ def model_form(kind: Any, name: str) -> Form:
 
     def schema(definitions: Definitions) -> dict[str, Json]:
         if name not in definitions:
-            template = f"#/$defs/{name}.{{model}}"
+            template = reference(name)["$ref"] + ".{model}"
             members = kind.model_json_schema(ref_template=template)
             for inner, definition in members.pop("$defs", {}).items():
                 definitions[f"{name}.{inner}"] = definition
             definitions[name] = members
-        return {"$ref": f"#/$defs/{name}"}
+        return reference(name)
 
     hashable = kind.__hash__ is not None
     if not hasattr(kind, "__pydantic_root_model__") or kind.__pydantic_root_model__:

@@ -8,7 +8,16 @@ from typing import Any
 
 import msgspec
 
-from tenuto.authoring.forms.form import Definitions, Form, Unfit, did_you_mean, found, listed, wrong_type
+from tenuto.authoring.forms.form import (
+    Definitions,
+    Form,
+    Unfit,
+    did_you_mean,
+    found,
+    listed,
+    reference,
+    wrong_type,
+)
 from tenuto.engine.model import Json
 
 
@@ -98,27 +107,28 @@ def _reader(record: Record) -> Callable[[Json], Any]:
     known = frozenset(members) | (frozenset({record.tag[0]}) if record.tag else frozenset())
     given = [(f.member, f.argument, f.form.read, f.required) for f in record.fields if f.argument]
     later = [(f.member, f.attribute, f.form.read) for f in record.fields if f.argument is None]
-    expected = f"{kind.__name__}, as an object with the members {listed(members)}"
+    written = f", as an object with the members {listed(members)}"
 
     def read(data: Json) -> Any:
         if type(data) is not dict:
-            raise wrong_type(expected, data)
-        check_members(data, known, members, kind.__name__)
+            raise wrong_type(kind.__name__, data, written=written)
         arguments: dict[str, Any] = {}
         rest: dict[str, Any] = {}
-        member = ""
-        try:
-            for member, argument, read_field, required in given:
-                if member in data:
+        for member, argument, read_field, required in given:
+            if member in data:
+                try:
                     arguments[argument] = read_field(data[member])
-                elif required:
-                    raise missing(member, kind.__name__)
-            for member, attribute, read_field in later:
-                if member in data:
-                    rest[attribute] = read_field(data[member])
-        except Unfit as unfit:
-            unfit.place.append(f".{member}")
-            raise
+                except Unfit as unfit:
+                    unfit.place.append(f".{member}")
+                    raise
+            elif required:
+                check_members(data, known, members, kind.__name__)
+                raise missing(member, kind.__name__)
+        for member, attribute, read_field in later:
+            if member in data:
+                rest[attribute] = read_field(data[member])
+        if len(arguments) + len(rest) != len(data):
+            check_members(data, known, members, kind.__name__)
         try:
             value = kind(**arguments)
         except Exception as error:  # the author's own checks may raise whatever they like
@@ -161,11 +171,10 @@ def missing(member: str, owner: str) -> Unfit:
 
 def _definer(record: Record, name: str) -> Callable[[Definitions], dict[str, Json]]:
     def schema(definitions: Definitions) -> dict[str, Json]:
-        key = name
-        if key not in definitions:
-            definitions[key] = {}
-            definitions[key].update(object_schema(record.fields, definitions, record.tag, name))
-        return {"$ref": f"#/$defs/{key.replace('~', '~0').replace('/', '~1')}"}
+        if name not in definitions:
+            definitions[name] = {}
+            definitions[name].update(object_schema(record.fields, definitions, record.tag, name))
+        return reference(name)
 
     return schema
 
@@ -210,7 +219,7 @@ def typed_dict_form(form: Form, fields: tuple[Field, ...]) -> None:
         if form.name not in definitions:
             definitions[form.name] = {}
             definitions[form.name].update(object_schema(fields, definitions, None, form.name))
-        return {"$ref": f"#/$defs/{form.name}"}
+        return reference(form.name)
 
     form.write = lambda value: convert(value, writes)
     form.read = lambda data: convert(data, reads)

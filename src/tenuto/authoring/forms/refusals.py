@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import collections.abc
+import types
 from typing import IO, Any, Final, ForwardRef, ParamSpec, TypeVar, get_origin
 
 _LAZY: Final = (
@@ -16,6 +17,7 @@ _LAZY: Final = (
     collections.abc.Collection,
     collections.abc.Reversible,
 )
+_CODE: Final = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType)
 _WAITING: Final = (collections.abc.Awaitable, collections.abc.Coroutine)
 _CONTAINERS: Final = {
     collections.deque: "list",
@@ -28,7 +30,6 @@ _MODULES: Final = {
     "pathlib": ("a path means something only on one machine", "pass it as str, and open it in the step"),
     "_io": ("an open file ends with its process", "pass its path as str, and open it in the step"),
     "re": ("it is no data", "pass the pattern as str"),
-    "types": ("it lives only in this process", "pass data, and choose what to do with it inside the step"),
     "numpy": ("only plain data passes", "pass array.tolist(), and declare `list[float]`"),
 }
 _BY_KIND: Final[dict[Any, tuple[str, str]]] = {
@@ -57,6 +58,8 @@ def reason_against(kind: Any) -> tuple[str, str]:
         return "it can be something that is used up by reading it", "use `list`, `tuple` or `Sequence`"
     if owner in _WAITING:
         return "it lives only in this process", "await it first, and pass its result"
+    if owner in _CODE:
+        return "it lives only in this process", "pass data, and choose what to do with it inside the step"
     if isinstance(owner, type):
         if issubclass(owner, IO):
             return _MODULES["_io"]

@@ -91,7 +91,7 @@ def _from_text(name: str, example: str, parse: Callable[[str], Any]) -> Read:
                 raise Unfit(
                     f"expected `{name}` as text like {example}, found other text", f"write it as {example}"
                 ) from None
-        raise wrong_type(f"{name}, as text like {example}", data)
+        raise wrong_type(name, data, written=f", as text like {example}")
 
     return read
 
