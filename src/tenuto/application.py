@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar, TypeVarTuple, Unpack, overload
@@ -172,7 +172,7 @@ class App:
             raise Invalid("this App is open already", hint="make another App for another database")
         stack = self._stack = AsyncExitStack()
         try:
-            desk = await stack.enter_async_context(opened(self._settings, self._parts, "an App"))
+            desk = await stack.enter_async_context(self._opened())
             if self._documents:
                 await desk.journal.put_documents(self._documents)
             await desk.runner.recover()
@@ -192,6 +192,10 @@ class App:
             await stack.aclose()
         finally:
             self._stack = None
+
+    def _opened(self) -> AbstractAsyncContextManager[Desk]:
+        """Open what the App works with."""
+        return opened(self._settings, self._parts, "an App")
 
     @property
     def desk(self) -> Desk:

@@ -45,6 +45,12 @@ class Timers:
     def __len__(self) -> int:
         return len(self._live)
 
+    def next(self) -> float | None:
+        """Return when the next command is due; None if none waits for a time."""
+        while self._heap and self._heap[0][1:] not in self._live:
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else None
+
     def stop(self) -> None:
         """Fire no more."""
         self._live.clear()
