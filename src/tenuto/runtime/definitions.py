@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from tenuto.engine.ports import DocumentRow
@@ -20,12 +21,12 @@ def builder(catalog: Catalog, folders: tuple[Path, ...] = (), others: Build | No
     """Return what makes documents ready to run with the functions of a catalog.
 
     Relative files are looked up beside the document first, then in `folders`. `others` does the same
-    for what is no document.
+    for what is no document; relative files are then looked up in `folders` only.
     """
 
     def build(row: DocumentRow) -> Definition:
         if row.kind != "document":
-            return (others or _unknown)(row)
+            return replace((others or _unknown)(row), folders=folders)
         document = load(row.source, row.origin or row.name).data
         undo = {}
         for name in undoable_functions(document):
