@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from tenuto.authoring.data import Codec
-from tenuto.authoring.forms.form import Definitions, did_you_mean, listed
+from tenuto.authoring.forms.form import Definitions, did_you_mean, found, listed
 from tenuto.authoring.forms.hints import hints_of
 from tenuto.authoring.forms.untyped import copy_json
 from tenuto.engine.model import Json
@@ -68,7 +68,7 @@ class Parameters:
         given = len(args)
         if given > len(self._positional):
             raise InvalidInput(
-                f"{self.where} takes {len(self._positional)} positional arguments, found {given}",
+                f"{self.where} takes at most {len(self._positional)} arguments by position, found {given}",
                 hint=f"its parameters are {self._listed()}",
             )
         data: dict[str, Json] = {}
@@ -90,9 +90,8 @@ class Parameters:
     def decode(self, data: Json) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments to call the function with; raise InvalidInput if the object does not fit."""
         if type(data) is not dict:
-            kind = type(data).__name__
             raise InvalidInput(
-                f"{self.where}: expected an object with one member for each parameter, found {kind}",
+                f"{self.where}: expected an object with one member for each parameter, found {found(data)}",
                 hint=f"its parameters are {self._listed()}",
             )
         values: dict[str, Any] = {}
@@ -129,7 +128,7 @@ class Parameters:
 
     def _missing(self, name: str, given: dict[str, Any]) -> InvalidInput:
         unknown = [other for other in given if other not in self._codecs]
-        if unknown:
+        if unknown or name in given:  # given by name, where only the position counts
             return self._unexpected(given, 0)
         return InvalidInput(
             f"{self.where}: the argument `{name}` is missing", hint=f"its parameters are {self._listed()}"
