@@ -7,7 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -22,11 +22,8 @@ if TYPE_CHECKING:
     from tenuto.language.references import Known
     from tenuto.opening import Front
     from tenuto.operations.desk import Desk
-    from tenuto.operations.modules import Modules
+    from tenuto.operations.modules import CheckedModule, Modules
     from tenuto.runtime.actions import Functions
-
-STEP_VERSION: Final = "1.0.0"
-"""The version of every step, as YAML documents call it: `call: python.charge:1.0.0@default`."""
 
 
 def main() -> NoReturn:
@@ -49,6 +46,7 @@ def wired(settings: Settings) -> Wiring:
         connectors=connectors,
         known=known,
         load=load,
+        check=checked,
         found=found,
     )
 
@@ -75,6 +73,13 @@ def load(names: Iterable[str]) -> Modules:
     return load_modules(names, Path.cwd())
 
 
+def checked(name: str) -> CheckedModule:
+    """Import a Python module that is to be checked."""
+    from tenuto.operations.modules import check_module
+
+    return check_module(name, Path.cwd())
+
+
 def found(name: str) -> bool:
     """Tell whether there is a Python module of that name."""
     from tenuto.operations.modules import find_module
@@ -87,7 +92,7 @@ def known(folders: Iterable[Path], modules: Modules | None = None) -> Known:
     from tenuto.language.program import UNDO
     from tenuto.runtime.catalog import Catalog
 
-    steps = {} if modules is None else {step.called: step for step in modules.steps}
+    steps = {} if modules is None else modules.functions
 
     class Installed:
         """The catalog as documents are checked against it; a connector is loaded when it is named."""
@@ -98,20 +103,18 @@ def known(folders: Iterable[Path], modules: Modules | None = None) -> Known:
 
         def function(self, name: str) -> bool:
             path, _, version = name.partition(":")
-            if path in steps:
-                return STEP_VERSION.startswith(version)
+            if name in steps:
+                return True
             if "." in path:
                 return self._catalog.knows(name)
             place = Path("functions", path, version, "function.yaml")
             return path == UNDO or any((folder / place).is_file() for folder in self._folders)
 
         def arguments(self, name: str) -> dict[str, bool] | None:
-            path = name.partition(":")[0]
-            if "." not in path:
+            if name in steps:
+                return steps[name]
+            if "." not in name.partition(":")[0]:
                 return None
-            if path in steps:
-                schema = steps[path].parameters.schema()
-                return {each: each in schema["required"] for each in schema["properties"]}
             try:
                 parameters = self._catalog.find(name).parameters
             except TenutoError:
@@ -124,7 +127,7 @@ def known(folders: Iterable[Path], modules: Modules | None = None) -> Known:
                 for connector in self._catalog.connectors()
                 for function in connector.functions
             ]
-            return [*installed, *(f"{name}:{STEP_VERSION}" for name in steps)]
+            return [*installed, *steps]
 
     return Installed()
 

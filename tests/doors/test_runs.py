@@ -417,7 +417,7 @@ def test_the_second_signal_leaves_at_once(tmp_path: Path) -> None:
     """Even if closing hangs, a second Ctrl-C ends the process with 130."""
     program = """
 import asyncio, os, signal
-from tenuto.cli.runs import _until_interrupted
+from tenuto.cli.driving import until_interrupted
 
 async def work():
     try:
@@ -427,7 +427,7 @@ async def work():
         os.kill(os.getpid(), signal.SIGINT)
         await asyncio.Event().wait()
 
-_until_interrupted(work(), lambda: print("left", flush=True))
+until_interrupted(work(), lambda: print("left", flush=True))
 """
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False
@@ -530,7 +530,7 @@ def test_an_unexpected_error_says_where_to_report_it(
     write("flow", "- a: {set: {x: 1}}")
     broken = {"PATH": "x"}
 
-    def explode(settings: object) -> None:
+    def explode(*_: object, **__: object) -> None:
         raise RuntimeError("boom")
 
     monkeypatch.setattr("tenuto.app.opened", explode)

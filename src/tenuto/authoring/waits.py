@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tenuto.authoring.failures import Cancelled, exception_of
 from tenuto.authoring.undoing import TIMEOUT_STATUS, Undo
-from tenuto.engine.model import Emit, Json, Listen, Perform, StartRun, Wake
+from tenuto.engine.model import SIGNAL, Emit, Json, Listen, Perform, StartRun, Wake
 from tenuto.engine.rules import derived_id, fraction, retry_delay
 from tenuto.engine.stuck import Stuck
 from tenuto.errors import Fault, InvalidInput
@@ -236,13 +236,12 @@ class Child(Waiting):
 
 
 class EventWaiting(Waiting):
-    """An event that is waited for, and perhaps a timer beside it."""
-
-    kind = "listen"
+    """An event or a signal that is waited for, and perhaps a timer beside it."""
 
     def __init__(self, execution: Execution, asker: Asker, ask: EventWait[Any]) -> None:
         super().__init__(execution, asker, ask.name)
         self.ask = ask
+        self.kind = "signal" if ask.type == SIGNAL else "listen"
         self._timeout = 0
         execution.note(self.path, "started", self.kind)
 

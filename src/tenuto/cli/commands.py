@@ -22,6 +22,9 @@ COMMANDS: Final[dict[str, Entry]] = {
     ),
     "suspend": Entry("Run workflows", "tenuto.cli.runs", "Pause a run until it is resumed."),
     "cancel": Entry("Run workflows", "tenuto.cli.runs", "Stop a run for good."),
+    "signal": Entry("Run workflows", "tenuto.cli.messages", "Send a run a signal."),
+    "emit": Entry("Run workflows", "tenuto.cli.messages", "Publish an event to all runs that wait for it."),
+    "query": Entry("Run workflows", "tenuto.cli.messages", "Ask a run what it says of itself."),
     "retry": Entry("Run workflows", "tenuto.cli.runs", "Start again from a task of an earlier run."),
     "init": Entry("Write workflows", "tenuto.cli.documents", "Write a starter workflow, with comments."),
     "validate": Entry(

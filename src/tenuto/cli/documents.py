@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from tenuto.cli.code import is_code, named_code, split_name
 from tenuto.cli.exits import COMPLETED, INVALID
 from tenuto.cli.files import read, workflow_files
 from tenuto.cli.options import with_option
 from tenuto.cli.output import write
 from tenuto.cli.problems import as_json, described
 from tenuto.cli.terminal import program
+from tenuto.cli.text import printable
 from tenuto.cli.wiring import Wiring
 from tenuto.errors import Conflict, InvalidDocument, InvalidInput
 from tenuto.operations.documents import Checked, check, is_workflow
@@ -20,6 +22,9 @@ from tenuto.operations.graph import graph_of
 from tenuto.operations.graph_mermaid import mermaid
 from tenuto.operations.graph_svg import svg
 from tenuto.operations.starter import FILE_NAME, STARTER
+
+if TYPE_CHECKING:
+    from tenuto.operations.modules import CheckedModule
 
 
 @click.command(short_help="Write a starter workflow, with comments.")
@@ -62,11 +67,12 @@ def init(place: Path, force: bool) -> None:
 @with_option
 @click.pass_obj
 def validate(wiring: Wiring, /, files: tuple[str, ...], format: str, known: tuple[Path, ...]) -> int:
-    """Check each FILE (`-`: standard input; a folder: every workflow in it).
+    """Check each FILE (`-`: standard input; a folder: every workflow in it; a Python file or module).
 
     Each mistake is told once, with its place and how to mend it. The exit status is 2 if there
     is an error; warnings do not count. As JSON:
-    [{file, errors: [{code, line, column, path, message, hint}], warnings: [...]}].
+    [{file, errors: [{code, line, column, path, message, hint}], warnings: [...]}]; a Python file is
+    imported, and has its `workflows` and `steps` too.
 
     \b
     Examples:
@@ -74,22 +80,53 @@ def validate(wiring: Wiring, /, files: tuple[str, ...], format: str, known: tupl
       tenuto validate workflows/
       tenuto validate --format json *.yaml
       cat hello.yaml | tenuto validate -
+      tenuto validate shop/orders.py
     """
+    code, others = named_code(map(Path, files), wiring.found)
+    modules = [wiring.check(name) for name in code]
+    results = _checked(wiring, [str(path) for path in others], known) if others else []
+    if not results and not modules:
+        raise InvalidInput(
+            "there is no workflow in what you named", hint="name a YAML or JSON file, or a Python module"
+        )
+    if format == "json":
+        write([*map(_report, results), *(module.to_json() for module in modules)], "json")
+    else:
+        for module in modules:
+            _print_module(module)
+        if results:
+            _print(results)
+    broken = any(result.errors for result in results) or any(module.problem for module in modules)
+    return INVALID if broken else COMPLETED
+
+
+def _checked(wiring: Wiring, files: list[str], known: tuple[Path, ...]) -> list[Checked]:
+    """Check documents; what is no workflow in a folder is passed over."""
+    code, folders = named_code(known, wiring.found)
     beside = {Path(name).parent for file in files for name in workflow_files(file)}
-    functions = wiring.known([*known, *sorted(beside)])
-    results = [
+    functions = wiring.known([*folders, *sorted(beside)], wiring.load(code) if code else None)
+    return [
         checked
         for file in files
         for name in workflow_files(file)
         if (checked := check(_shown(name), read(name), functions)) and (name == file or is_workflow(checked))
     ]
-    if not results:
-        raise InvalidInput("there is no workflow in what you named", hint="name a YAML or JSON file")
-    if format == "json":
-        write([_report(result) for result in results], "json")
-    else:
-        _print(results)
-    return INVALID if any(result.errors for result in results) else COMPLETED
+
+
+def _print_module(checked: CheckedModule) -> None:
+    """Print a module's mistake, or what it declares."""
+    if checked.module is None:
+        assert checked.problem is not None
+        text = read(checked.file).decode(errors="replace") if Path(checked.file).is_file() else None
+        click.echo(described(checked.file, text, checked.problem))
+        return
+    click.echo(f"{checked.file}: {click.style('valid', fg='green')}")
+    declared = checked.module.to_json()
+    for each in declared["workflows"]:
+        name = f"{each['namespace']}/{each['name']}:{each['version']}"
+        click.echo(f"  workflow  {name}  {printable(each['signature'])}")
+    for each in declared["steps"]:
+        click.echo(f"  step      {each['name']}  {printable(each['signature'])}")
 
 
 def _shown(name: str) -> str:
@@ -142,6 +179,11 @@ def graph(wiring: Wiring, /, file: str, format: str | None, output: Path | None)
       tenuto graph hello.yaml -o hello.svg
       tenuto graph hello.yaml --format mermaid
     """
+    if is_code(*split_name(file), wiring.found):
+        raise InvalidInput(
+            f"{file} is Python code, which cannot be drawn: its ways show only when it runs",
+            hint=f"`{program()} validate {split_name(file)[0]}` lists what is in it",
+        )
     if format is None:
         format = _drawn_as(output)
     checked = check(_shown(file), read(file), wiring.known([Path(file).parent]))

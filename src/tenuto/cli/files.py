@@ -46,8 +46,8 @@ def workflow_files(name: str) -> list[str]:
     ]
 
 
-def read_input(text: str | None) -> Any:
-    """Return what `--input` means: JSON, `@file` or `-` (JSON or YAML); an empty object without it."""
+def read_input(text: str | None, option: str = "--input") -> Any:
+    """Return what an option means: JSON, `@file` or `-` (JSON or YAML); an empty object without it."""
     if text is None:
         return {}
     if text == "-":
@@ -57,10 +57,10 @@ def read_input(text: str | None) -> Any:
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError) as error:
-        hint = 'quote it for the shell: --input \'{"name": "Ada"}\'; --input @FILE reads a file'
+        hint = f'quote it for the shell: {option} \'{{"name": "Ada"}}\'; {option} @FILE reads a file'
         if Path(text).is_file():
-            hint = f"to read the file: --input @{text}"
-        raise InvalidInput(f"--input is not JSON: {error}", hint=hint) from None
+            hint = f"to read the file: {option} @{text}"
+        raise InvalidInput(f"{option} is not JSON: {error}", hint=hint) from None
 
 
 def read_secrets(name: str) -> dict[str, Any]:

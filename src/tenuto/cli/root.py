@@ -24,8 +24,8 @@ from tenuto.errors import Invalid, InvalidDocument, NotFound, TenutoError
 
 HELP: Final = """Run workflows, durably, from one command.
 
-A workflow is a YAML file in the Open Workflow Specification. Every finished step is recorded
-before the next one begins; a run that was stopped, by whatever, goes on where it was.
+A workflow is a YAML file in the Open Workflow Specification, or Python code. Every finished step is
+recorded before the next one begins; a run that was stopped, by whatever, goes on where it was.
 
 \b
   tenuto init                      write a first workflow
@@ -76,7 +76,7 @@ class Root(click.Group):
             return super().resolve_command(ctx, args)
         near = get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean `tenuto {near[0]}`?" if near else "`tenuto --help` lists all commands"
-        if name.endswith((".yaml", ".yml", ".json")):
+        if name.endswith((".yaml", ".yml", ".json", ".py")):
             hint = f"to run a workflow: tenuto run {name}"
         raise click.UsageError(f"there is no command {name!r}\nhint: {hint}", ctx)
 
@@ -149,7 +149,8 @@ def complain(error: TenutoError) -> None:
             if problem.hint:
                 _say(f"  hint: {problem.hint}")
         return
-    _say(f"error: {error.message}")
+    for line in f"error: {error.message}".splitlines():
+        _say(line)
     if error.hint:
         _say(f"hint: {error.hint}")
 

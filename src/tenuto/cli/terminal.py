@@ -142,11 +142,13 @@ def program() -> str:
     return shlex.quote(os.path.relpath(called) if called.startswith(os.getcwd() + os.sep) else called)
 
 
-def command(verb: str, run: str, settings: Settings, options: Mapping[str, Any], *, works: bool) -> str:
+def command(
+    verb: str, run: str, settings: Settings, options: Mapping[str, Any], *more: str, works: bool
+) -> str:
     """Return the command that does `verb` with a run, with every option that it needs again."""
     if verb == "resume" and settings.resume_command:
         return settings.resume_command
-    words = [verb, run]
+    words = [verb, run, *more]
     if settings.database != DEFAULT_DATABASE:
         words += ["--db", str(settings.database)]
     if works:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tenuto.engine.ports import Journal
     from tenuto.language.references import Known
     from tenuto.operations.desk import Desk
-    from tenuto.operations.modules import Modules
+    from tenuto.operations.modules import CheckedModule, Modules
 
 
 class Work(Protocol):
@@ -44,7 +44,7 @@ class Wiring:
     `read` opens the database for reading, also while another process works on it. `ask` hands
     a request to the process that works on it (see `operations.requests`). `connectors` lists
     what can be called, as `Catalog.connectors()` gives it. `load` imports Python modules that the
-    user names; `found` tells whether there is one of a name.
+    user names, `check` one to tell what is in it; `found` tells whether there is one of a name.
     """
 
     settings: Settings
@@ -54,4 +54,5 @@ class Wiring:
     connectors: Callable[[], Any]
     known: Knows
     load: Callable[[Iterable[str]], Modules]
+    check: Callable[[str], CheckedModule]
     found: Callable[[str], bool]

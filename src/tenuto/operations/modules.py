@@ -23,9 +23,15 @@ from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any, Final
 
+import msgspec
+
 from tenuto.authoring.declare import Step, Workflow
 from tenuto.engine.model import Json
-from tenuto.errors import Invalid, InvalidInput, NotFound, TenutoError
+from tenuto.engine.ports import DocumentRow
+from tenuto.errors import Invalid, InvalidInput, NotFound, Problem, TenutoError
+
+STEP_VERSION: Final = "1.0.0"
+"""The version of every step, as YAML documents call it: `call: python.charge:1.0.0@default`."""
 
 _HERE: Final = str(Path(__file__).parents[1])
 _SOURCES: Final = "src"  # the folder that many projects keep their packages in
@@ -57,6 +63,30 @@ class Module:
     origin: str
     workflows: Mapping[str, Workflow[..., Any]]
     steps: Mapping[str, Step[..., Any]]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what it declares, as scripts get it."""
+        return {
+            "workflows": [
+                {
+                    "variable": variable,
+                    "namespace": each.namespace,
+                    "name": each.name,
+                    "version": each.version,
+                    "signature": signature_of(each),
+                }
+                for variable, each in self.workflows.items()
+            ],
+            "steps": [
+                {
+                    "variable": variable,
+                    "name": each.name,
+                    "call": f"{each.called}:{STEP_VERSION}@default",
+                    "signature": signature_of(each),
+                }
+                for variable, each in self.steps.items()
+            ],
+        }
 
     @property
     def own(self) -> dict[str, Workflow[..., Any]]:
@@ -97,6 +127,21 @@ class Module:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckedModule:
+    """What was found in one module; `module` is None if it has a mistake, and that is the problem."""
+
+    file: str
+    module: Module | None
+    problem: Problem | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as scripts get it: as a checked document, and what it declares."""
+        errors = [] if self.problem is None else [msgspec.to_builtins(self.problem)]
+        declared = {} if self.module is None else self.module.to_json()
+        return {"file": self.file, "errors": errors, "warnings": [], **declared}
+
+
+@dataclass(frozen=True, slots=True)
 class Modules:
     """Everything that a command was given as Python code."""
 
@@ -114,6 +159,34 @@ class Modules:
         found = {id(each): each for module in self.all for each in module.steps.values()}
         return list(found.values())
 
+    def start(self, wanted: str | None, data: Json) -> tuple[DocumentRow, Json]:
+        """Return a workflow of the first module as it is stored, and its input as its run records it.
+
+        Raises:
+            NotFound: There is none of that name.
+            InvalidInput: The input does not fit.
+        """
+        workflow = self.all[0].workflow(wanted)
+        return workflow.document(), fit_input(workflow, data)
+
+    @property
+    def functions(self) -> dict[str, dict[str, bool]]:
+        """The steps as functions for documents: by name and version, with what they need."""
+        found = {}
+        for step in self.steps:
+            schema = step.parameters.schema()
+            needs = {name: name in schema["required"] for name in schema["properties"]}
+            found[f"{step.called}:{STEP_VERSION}"] = needs
+        return found
+
+    def require_names(self) -> None:
+        """Raise `Invalid` if two workflows, or two steps, have one name."""
+        for declared in (self.workflows, self.steps):
+            names: dict[str, object] = {}
+            for each in declared:
+                if names.setdefault(repr(each), each) is not each:
+                    raise Invalid(f"there are two: {each!r}", hint="give one another name, or version")
+
     @property
     def origins(self) -> dict[str, str]:
         """Under what the modules are found again, by their names."""
@@ -123,6 +196,19 @@ class Modules:
 def load_modules(names: Iterable[str], folder: Path) -> Modules:
     """Import modules by name or file; see `load_module`."""
     return Modules([load_module(name, folder) for name in names])
+
+
+def check_module(named: str, folder: Path) -> CheckedModule:
+    """Import a module and return what it declares, or its first mistake; raises `NotFound`."""
+    try:
+        module = load_module(named, folder)
+        Modules([module]).require_names()
+    except BrokenModule as error:
+        problem = Problem("broken-module", error.line, 1, "", error.what, error.hint)
+        return CheckedModule(error.file, None, problem)
+    except Invalid as error:
+        return CheckedModule(named, None, Problem("broken-module", 1, 1, "", error.message, error.hint))
+    return CheckedModule(named, module, None)
 
 
 def load_module(named: str, folder: Path) -> Module:
