@@ -14,6 +14,7 @@ from tenuto.errors import (
     Faulted,
     NotFound,
     TenutoError,
+    Unfit,
     authorization_fault,
     configuration_fault,
     runtime_fault,
@@ -49,9 +50,17 @@ class Gate:
         self._secrets = secrets
 
     async def perform(
-        self, run: str, command: Perform, folders: tuple[Path, ...]
+        self,
+        run: str,
+        command: Perform,
+        folders: tuple[Path, ...],
+        report: Callable[[Json], None] = lambda progress: None,
     ) -> tuple[Json, str | None] | Fault:
-        """Carry out an action; answer its output and the kind of credential used, or its fault."""
+        """Carry out an action; answer its output and the kind of credential used, or its fault.
+
+        `report` is called on this thread with what the action tells of its progress. Raises `Unfit` for
+        what cannot be recorded.
+        """
         used: list[str] = []
         schemes: list[str] = []
         try:
@@ -70,12 +79,19 @@ class Gate:
                 folders=folders,
                 authorized=lambda scheme, parameter: schemes.append(scheme),
                 mask=lambda text: redact(text, used),
+                report=lambda progress: report(redact(progress, used) if used else progress),
+                progress=command.progress,
             )
             output = await function.invoke(call, arguments)
             if used:
                 output = redact(output, used)
         except Faulted as error:
             return _redacted(error.fault, used)
+        except Unfit as error:
+            if not used:
+                raise
+            hint = None if error.hint is None else _cleaned(error.hint, used)
+            raise Unfit(_cleaned(error.message, used), hint=hint) from None
         except NotFound as error:
             detail = error.message if error.hint is None else f"{error.message} ({error.hint})"
             return configuration_fault(detail).fault
@@ -108,9 +124,20 @@ class Gate:
 def _redacted(fault: Fault, used: list[str]) -> Fault:
     if not used:
         return fault
-    told = {
-        name: redact_cut(redact(text, used), used)
+    told: dict[str, Json] = {
+        name: _cleaned(text, used)
         for name, text in (("title", fault.title), ("detail", fault.detail))
         if text is not None
     }
+    raised = fault.exception
+    if raised is not None and raised.arguments is not None:
+        arguments = [
+            _cleaned(value, used) if isinstance(value, str) else redact(value, used)
+            for value in raised.arguments
+        ]
+        told["exception"] = msgspec.structs.replace(raised, arguments=arguments)
     return msgspec.structs.replace(fault, **told)
+
+
+def _cleaned(text: str, used: list[str]) -> str:
+    return redact_cut(redact(text, used), used)
