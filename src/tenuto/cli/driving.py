@@ -187,9 +187,10 @@ def _outcome(session: Session, row: RunRow, progress: Progress, format: str) -> 
         fault = outcome.get("error") or {}
         lines = [f"{status} after {took}: {fault_text(fault)[0]}", *fault_text(fault)[1:]]
         lines.append(f"Look closer: {session.suggest('show', row.id)}")
-        if any(task.path == fault.get("instance") for task in progress.tasks):
+        task = _failed_task(fault, progress)
+        if task is not None:
             again = session.suggest("retry", row.id)
-            lines.append(f"Try again from there: {again} --from {_last_task(fault['instance'])}")
+            lines.append(f"Try again from there: {again} --from {_last_task(task)}")
         note("\n".join(lines))
         note(msgspec.json.encode(fault).decode())
     elif row.status == "cancelled":
@@ -230,6 +231,18 @@ def _ways_to_send(session: Session, run: str, progress: Progress) -> list[str]:
         session.suggest("signal", run, name, "--data", "JSON") for kind, name in waits if kind == "signal"
     ]
     return signals or [session.suggest("emit", "TYPE", "--data", "JSON")]
+
+
+def _failed_task(fault: dict[str, Any], progress: Progress) -> str | None:
+    """Return the path of the task that ended the run: the fault names it, or is the one that it had."""
+    same = ("status", "title", "detail")
+    for task in reversed(progress.tasks):
+        if "instance" in fault:
+            if task.path == fault["instance"]:
+                return task.path
+        elif task.error and all(task.error.get(name) == fault.get(name) for name in same):
+            return task.path
+    return None
 
 
 def _last_task(instance: str) -> str:

@@ -158,6 +158,8 @@ def _check_cataloged(
     versions = [other for other in functions if other.partition(":")[0] == name]
     guess = versions[-1] if versions else nearest(function, functions)
     hint = f"Did you mean `{guess}@default`?" if guess else "`tenuto connectors` lists what there is."
+    if name.startswith("python.") and not any(other.startswith("python.") for other in functions):
+        hint = "Name the Python module that the step is in: --with shop/orders.py."
     walk.error("unknown-function", at, f"The default catalog has no function `{function}`.", hint)
 
 

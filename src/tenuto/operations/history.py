@@ -44,6 +44,7 @@ _STATUS: Final[dict[str, str]] = {
     "progressed": "running",
 }
 OF_TASKS: Final = frozenset(_STATUS)
+WAITS: Final = frozenset({"wait", "listen", "signal"})  # kinds of tasks that only wait
 # What belongs to the run as a whole, or is more than a change of status: with what it says.
 SAID: Final = frozenset({"logged", "progressed", STUCK})
 
@@ -184,7 +185,7 @@ class Tasks:
         return changed
 
     def _note(self, note: Note, time: float) -> TaskView:
-        status = _STATUS.get(note.what, "running")
+        status = "waiting" if note.what == "started" and note.kind in WAITS else _STATUS[note.what]
         task = self._latest.get(note.task)
         again = note.what in {"started", "skipped"} and (
             task is None or (task.status in OVER and note.attempt <= task.attempt)

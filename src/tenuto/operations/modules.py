@@ -41,6 +41,9 @@ _LIBRARIES: Final = tuple(
 )
 
 
+_Declared = Workflow[..., Any] | Step[..., Any]
+
+
 class BrokenModule(Invalid):
     """A module cannot be imported; `file` and `line` are the user's, as far as they are known."""
 
@@ -179,13 +182,20 @@ class Modules:
             found[f"{step.called}:{STEP_VERSION}"] = needs
         return found
 
-    def require_names(self) -> None:
-        """Raise `Invalid` if two workflows, or two steps, have one name."""
-        for declared in (self.workflows, self.steps):
-            names: dict[str, object] = {}
-            for each in declared:
-                if names.setdefault(repr(each), each) is not each:
-                    raise Invalid(f"there are two: {each!r}", hint="give one another name, or version")
+    def require_names(self, folder: Path) -> None:
+        """Raise `BrokenModule` if two workflows, or two steps, have one name."""
+        named: dict[str, _Declared] = {}
+        declared: list[_Declared] = [*self.workflows, *self.steps]
+        for each in declared:
+            if named.setdefault(repr(each), each) is not each:
+                code = each.function.__code__
+                kind = type(each).__name__.lower()
+                raise BrokenModule(
+                    _short(code.co_filename, folder),
+                    code.co_firstlineno,
+                    f"there is another {kind} `{each.name}`",
+                    hint=f'give it another name: @{kind}(name="...")',
+                )
 
     @property
     def origins(self) -> dict[str, str]:
@@ -202,7 +212,7 @@ def check_module(named: str, folder: Path) -> CheckedModule:
     """Import a module and return what it declares, or its first mistake; raises `NotFound`."""
     try:
         module = load_module(named, folder)
-        Modules([module]).require_names()
+        Modules([module]).require_names(folder)
     except BrokenModule as error:
         problem = Problem("broken-module", error.line, 1, "", error.what, error.hint)
         return CheckedModule(error.file, None, problem)
@@ -243,7 +253,7 @@ def find_module(named: str, folder: Path) -> bool:
     return _spec(named) is not None
 
 
-def signature_of(declared: Workflow[..., Any] | Step[..., Any]) -> str:
+def signature_of(declared: _Declared) -> str:
     """Return what a workflow or step takes and answers, as it is written: `(order: Order) -> Receipt`."""
     signature = inspect.signature(declared.function)
     parameters = [each.replace(annotation=_Plain(each.annotation)) for each in signature.parameters.values()]
@@ -352,7 +362,9 @@ def _no_module(named: str, folder: Path) -> NotFound:
     package = sys.modules.get(around) if around else None
     places = list(package.__path__) if package is not None and hasattr(package, "__path__") else []
     places = places if around else [str(folder), str(folder / _SOURCES)]
-    there = [found.name for found in iter_modules(places)]
+    there = {found.name for found in iter_modules(places)}
+    # A folder with code in it is a package too, also without __init__.py.
+    there |= {code.parent.name for place in places for code in Path(place).glob("*/*.py")}
     near = get_close_matches(last, there, n=1)
     if near:
         hint = f"did you mean `{around}.{near[0]}`?" if around else f"did you mean `{near[0]}`?"
