@@ -277,6 +277,18 @@ class Hiding(pydantic.BaseModel):
     hidden: int = pydantic.Field(default=0, exclude=True)
 
 
+class Ring(pydantic.BaseModel):
+    """Can contain itself."""
+
+    parts: list[Ring] = []
+
+
+class Blob(pydantic.BaseModel):
+    """Bytes that pydantic takes for text."""
+
+    content: bytes
+
+
 class Names(pydantic.RootModel[list[str]]):
     """A model that is no object."""
 
@@ -582,6 +594,7 @@ UNDECLARABLE: list[tuple[Any, str, str]] = [
     (Undecorated, "no dataclass of its own", "@dataclass"),
     (Literal["red", Color.RED], "written alike", "Enum"),
     (Literal[b"a"], "literal bytes", "Enum"),
+    (tuple[int, *tuple[str, ...]], "no fixed length", "tuple of its own"),
     (Annotated[int, msgspec.Meta(max_length=3)], "bounds do not fit", "mend"),
     ("Missing", "not resolved", "module level"),
 ]  # fmt: skip
@@ -658,6 +671,7 @@ UNFIT: list[tuple[Any, Any, str, str]] = [
     (Nested, Nested(Counting(1)), "`.inner.count` changes when it is made again", "__post_init__"),
     (Loose, Loose(anything=(1, 2)), "read back, it is another value", "declare"),
     (Loose, Loose(anything=object()), "could not be dumped", "declare"),
+    (Blob, Blob(content=b"\xff"), "could not be dumped", "base64"),
     (Hiding, Hiding(shown=1, hidden=2), "read back, it is another value", "excluded"),
     (Customer, VipCustomer(name="a", born=datetime.date(2026, 1, 1), level=1), "exactly `Customer`", "VipCustomer"),
     (Annotated[int, msgspec.Meta(gt=0)], 0, "constraint is broken", "bounds"),
@@ -760,6 +774,10 @@ def test_circles_are_named_as_such() -> None:
 
     with pytest.raises(InvalidInput, match="the list contains itself") as refused:
         Codec(Any, "the value").encode(circle)
+    ring = Ring()
+    ring.parts.append(Ring(parts=[Ring.model_construct(parts=ring.parts)]))
+    with pytest.raises(InvalidInput, match="the Ring contains itself"):
+        Codec(Ring, "the value").encode(ring)
     with pytest.raises(InvalidInput, match="the Tree contains itself"):
         Codec(Tree, "the value").encode(tree)
 

@@ -102,8 +102,10 @@ class Parameters:
                 values[name] = codec.decode(self._defaults[name])
             else:
                 raise self._missing(name, data)
-        if data.keys() - values.keys():
+        if not data.keys() <= self._codecs.keys():
             raise self._unexpected(data, 0)
+        if not self._keyword_only:
+            return tuple(values.values()), {}
         args = tuple(values[name] for name in self._positional)
         return args, {name: values[name] for name in self.names if name in self._keyword_only}
 

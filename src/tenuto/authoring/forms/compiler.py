@@ -21,6 +21,7 @@ from typing import (
     NotRequired,
     Required,
     Union,
+    Unpack,
     get_args,
     get_origin,
     is_typeddict,
@@ -187,6 +188,10 @@ class Compiler:
         if len(inner) == 2 and inner[1] is ...:
             item = self._inner(inner[0], f"`{text_of(kind)}`")
             return containers.sequence(tuple, item, f"tuple[{item.name}, ...]", tuple, item.hashable)
+        if any(get_origin(member) is Unpack or getattr(member, "__unpacked__", False) for member in inner):
+            raise self._refusal(
+                kind, "a part of it has no fixed length", "put that part into a tuple of its own"
+            )
         items = [self._inner(member, f"`{text_of(kind)}`") for member in inner]
         return containers.fixed_tuple(items, f"tuple[{', '.join(item.name for item in items) or '()'}]")
 

@@ -34,7 +34,13 @@ def model_form(kind: Any, name: str) -> Form:
             if has_sets:
                 dumped = _sorted_sets(dumped, value.model_dump(by_alias=True, round_trip=True))
         except Exception as error:  # an author's serializer may raise whatever it likes
-            raise Unfit(f"`{name}` could not be dumped as JSON: {_summary(error)}") from error
+            if isinstance(error, RecursionError) or "Circular reference" in str(error):
+                raise RecursionError from error
+            raise Unfit(
+                f"`{name}` could not be dumped as JSON: {_summary(error)}",
+                "let its fields hold what they declare; bytes that are no text need ser_json_bytes and "
+                'val_json_bytes="base64" in its model_config',
+            ) from error
         written = copy_json(dumped)
         try:
             again = kind.model_validate_json(msgspec.json.encode(written))
