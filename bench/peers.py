@@ -42,7 +42,7 @@ DBOS = ("dbos==3.4.0",)
 RESTATE = ("restate-sdk[serde]==1.3.0", "hypercorn==0.18.0", "uvicorn==0.54.0")
 RESTATE_SERVER = "@restatedev/restate-server@1.7.12"
 MODES: Mapping[str, Sequence[str]] = {
-    "tenuto": ("document",),
+    "tenuto": ("code", "document"),
     "dbos": ("sync", "async", "tuned"),
     "restate": ("h2", "h2-workers", "h1"),
 }
@@ -146,7 +146,8 @@ def measure(
         options = ["--folder", place, "--runs", str(runs), "--mode", row.mode]
         output = call([*before, *command, *options], f"measuring {row.system} ({row.mode})")
     figures: dict[str, Any] = json.loads(output.splitlines()[-1])
-    row.version, row.durability = figures["version"], figures["durability"]
+    row.version = row.version or figures["version"]
+    row.durability = row.durability or figures["durability"]
     return figures
 
 
@@ -178,11 +179,11 @@ def sync_milliseconds(folder: Path) -> float:
 
 
 def report(rows: Sequence[Row], floors: Sequence[float], runs: int) -> None:
-    """Print the table, and how Tenuto stands to the best of each peer as it is documented."""
+    """Print the table, and how Tenuto's workflows in Python stand to the best of each peer as it is documented."""
     print(f"\n{platform.platform()}, {os.cpu_count()} processors, Python {platform.python_version()}")
     print(f"one fdatasync {statistics.median(floors):.2f} ms ({min(floors):.2f} to {max(floors):.2f})")
     print(f"{runs} workflows of 10 steps in flight, {len(rows[0].rates)} rounds\n")
-    ours = max((row.median for row in rows if row.system == "tenuto"), default=None)
+    ours = next((row.median for row in rows if row.system == "tenuto" and row.mode == "code"), None)
     print(f"{'system':8} {'mode':11} {'steps/s':>8} {'range':>17} {'Tenuto is':>10}  syncs: all / one alone")
     for row in rows:
         span = f"{min(row.rates):,.0f} to {max(row.rates):,.0f}"
@@ -193,7 +194,7 @@ def report(rows: Sequence[Row], floors: Sequence[float], runs: int) -> None:
         print(f"{row.system} ({row.mode}): {row.version}\n    {row.durability}")
     if ours is None:
         return
-    print(f"\nTenuto: {ours:,.0f} steps/s (at least {TARGET_STEPS:,})")
+    print(f"\nTenuto (code): {ours:,.0f} steps/s (at least {TARGET_STEPS:,})")
     for system, times in TARGET_TIMES.items():
         documented = [row for row in rows if row.system == system and row.mode not in BEYOND_DOCUMENTATION]
         if documented:

@@ -1,8 +1,9 @@
 """Durable steps per second of Tenuto on SQLite: one JSON line. Run by `bench/peers.py`.
 
-    python tenuto_steps.py --folder DIR [--runs 500] [--mode document]
+    python tenuto_steps.py --folder DIR [--runs 500] [--mode code|document]
 
-`document` is ten calls of the function `core.noop`, each given the output of the one before, as in `bench/steps.py`.
+`code` is a workflow in Python, set up as a reader of the tutorial would: an `App` with a database file, and coroutines
+for workflow and step. `document` is ten calls of the function `core.noop`, each given the output of the one before, as in `bench/steps.py`.
 The settings that durability rests on are read on the connections that the journal itself opened.
 """
 
@@ -18,7 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tenuto import __version__
+from tenuto import App, __version__, step, workflow
 from tenuto.engine.ports import DocumentRow
 from tenuto.language.load import digest
 from tenuto.runtime.actions import Gate
@@ -36,6 +37,20 @@ SOURCE = "document: {dsl: '1.0.3', namespace: bench, name: ten, version: '1.0.0'
     f"  - step{number}: {{call: 'core.noop:1.0.0@default', with: {{value: '${{ . }}'}}}}\n"
     for number in range(STEPS)
 )
+
+
+@step
+async def plus_one(value: int) -> int:
+    """Do as good as nothing."""
+    return value + 1
+
+
+@workflow
+async def ten(value: int) -> int:
+    """Run the steps one after the other, each with the answer of the one before."""
+    for _ in range(STEPS):
+        value = await plus_one(value)
+    return value
 
 
 class Connections:
@@ -99,7 +114,20 @@ async def measure_document(folder: Path, runs: int) -> dict[str, Any]:
         await journal.close()
 
 
-MODES = {"document": measure_document}
+async def measure_code(folder: Path, runs: int) -> dict[str, Any]:
+    """Measure the workflow as Python code."""
+    connections = Connections()
+    async with App(workflows=[ten], database=folder / "tenuto.db") as app:
+
+        async def one(number: int) -> None:
+            handle = await app.start(ten, number)
+            assert await handle.result() == number + STEPS
+
+        rate, window = await timed(one, runs)
+        return {"durability": connections.durability(), "steps_per_second": [rate], "window": window}
+
+
+MODES = {"code": measure_code, "document": measure_document}
 
 
 def main() -> None:
@@ -107,7 +135,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--runs", type=int, default=500)
-    parser.add_argument("--mode", choices=tuple(MODES), default="document")
+    parser.add_argument("--mode", choices=tuple(MODES), default="code")
     options = parser.parse_args()
     collect_seldom()
     figures = asyncio.run(MODES[options.mode](options.folder.resolve(), options.runs))
