@@ -567,12 +567,14 @@ async def test_each_heartbeat_gives_the_attempt_its_whole_time_again() -> None:
 async def test_a_step_in_a_process_is_called_and_known_there(steps: Steps) -> None:
     """Elsewhere, with the same knowledge of its attempt; results and failures are as in a thread."""
     process, *known = await perform(steps, process_steps.number_of_process, text="a", progress=[5])
-    refusal = await perform(steps, process_steps.refuse, key="k")
+    reported: list[Any] = []
+    refusal = await perform(steps, process_steps.refuse, report=reported.append, key="k")
 
     assert os.getpid() != process
     assert ["a", "run", "/task", 2, "key", [5]] == known
     assert "builtins.KeyError" == refusal.exception.type
     assert refusal.transient
+    assert 99 == reported[-1]
     with pytest.raises(Unfit, match="step `unfit` returned what cannot be recorded"):
         await perform(steps, process_steps.unfit)
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from multiprocessing import get_context
@@ -121,20 +121,22 @@ class _Pool:
         try:
             future = self._executor.submit(carry_out, _encoder.encode(task))
         except BaseException:
-            self._ended(number, flag)
+            self._ended(number, flag, None)
             raise
-        future.add_done_callback(lambda future: self._ended(number, flag))
+        future.add_done_callback(lambda future: self._ended(number, flag, future))
         try:
             answer = await asyncio.wrap_future(future)
         except asyncio.CancelledError:
             if not future.done() and flag >= 0:
                 self._flags[flag] = 1
             raise
-        return _told(answer)
+        return _told(answer, attempt)
 
-    def _ended(self, number: int, flag: int) -> None:
+    def _ended(self, number: int, flag: int, future: Future[bytes] | None) -> None:
         """An attempt has really ended; called in any thread."""
-        self._attempts.pop(number, None)
+        if future is None or future.cancelled() or future.exception() is None:
+            # Of one whose process died, what it said is still on the way.
+            self._attempts.pop(number, None)
         if flag >= 0:
             self._free.append(flag)
 
@@ -174,14 +176,14 @@ class _Pool:
         over = asyncio.Event()
 
         def wait() -> None:
-            self._executor.shutdown(wait=True)
+            self._executor.shutdown(wait=True, cancel_futures=True)
             try:
                 loop.call_soon_threadsafe(over.set)
             except RuntimeError:
                 return
 
-        self.abandon()
         Thread(target=wait, name="tenuto-step-close", daemon=True).start()
+        self._hang_up()
         with suppress(TimeoutError):
             await asyncio.wait_for(over.wait(), CLOSE_SECONDS_MAX)
         await self.drained()
@@ -193,9 +195,10 @@ class _Pool:
                 end.close()
 
 
-def _told(answer: bytes) -> Json:
+def _told(answer: bytes, attempt: Attempt) -> Json:
     """Return the output of an attempt, or raise what it ended with."""
     outcome = msgspec.msgpack.decode(answer, type=Outcome)
+    attempt.beat(outcome.progress)  # The messages come another way, perhaps later.
     if outcome.fault is not None:
         raise Faulted(outcome.fault)
     if outcome.unfit is not None:

@@ -52,11 +52,15 @@ class Task(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True):
-    """How an attempt ended: with an output, a fault, or what does not fit (message and hint)."""
+    """How an attempt ended: with an output, a fault, or what does not fit (message and hint).
+
+    `progress` is what a failed attempt told last.
+    """
 
     output: Json = None
     fault: Fault | None = None
     unfit: tuple[str, str | None] | None = None
+    progress: Json = None
 
 
 class Lock(Protocol):
@@ -91,8 +95,11 @@ class Child:
         if self.gone(task.flag):
             return Outcome()
         self.tell(task.number)
+        last: Json = None
 
         def tell(progress: Json) -> None:
+            nonlocal last
+            last = last if progress is None else progress
             if not self.gone(task.flag):
                 self.tell(task.number, *(() if progress is None else (progress,)))
 
@@ -109,9 +116,9 @@ class Child:
             )
             return Outcome(call(step, context, task.arguments))
         except Faulted as error:
-            return Outcome(fault=error.fault)
+            return Outcome(fault=error.fault, progress=last)
         except Unfit as error:
-            return Outcome(unfit=(error.message, error.hint))
+            return Outcome(unfit=(error.message, error.hint), progress=last)
 
 
 _child: list[Child] = []  # of this process; `begin` is the only way in that a process pool offers
