@@ -139,7 +139,9 @@ def test_every_prefix_of_a_history_gives_the_same_next_commands() -> None:
             play.wake()
         wanted.append(dict(play.run.open))
 
-    assert [dict(again(recorded, play.entries[:count])[0].open) for count in range(1, len(wanted) + 1)] == wanted
+    assert [
+        dict(again(recorded, play.entries[:count])[0].open) for count in range(1, len(wanted) + 1)
+    ] == wanted
 
 
 # ── what workflow code must not do ───────────────────────────────────────────────────────

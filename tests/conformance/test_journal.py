@@ -15,7 +15,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tenuto.engine.ports import Append, Batch, DocumentRow, Journal, RunChange, RunRow, Snapshot
+from tenuto.engine.ports import (
+    ENTRIES_AT_ONCE,
+    Append,
+    Batch,
+    DocumentRow,
+    Journal,
+    RunChange,
+    RunRow,
+    Snapshot,
+)
 from tenuto.errors import LimitExceeded, StorageFailed
 from tenuto.storage.journal import ENTRY_BYTES_MAX, INLINE_BYTES_MAX
 from tenuto.storage.memory import MemoryJournal
@@ -110,6 +119,21 @@ async def test_entries_come_back_in_order_of_seq(bench: Bench) -> None:
         await bench.commit(appends=[Append(7, seq, entries[seq - 1])])
 
     assert await bench.journal.load(7) == (None, entries)
+
+
+async def test_a_long_run_is_loaded_up_to_a_limit_and_read_on_in_lines(bench: Bench) -> None:
+    """Its first entries at once, all of them in pages; also one whose bytes stand elsewhere."""
+    entries = [b'{"n":%d,"text":"\xc3\xa9 \\u0000"}' % n for n in range(ENTRIES_AT_ONCE + 5)]
+    entries[7] = b'"' + b"x" * INLINE_BYTES_MAX + b'"'
+    await bench.commit(appends=[Append(1, seq, entry) for seq, entry in enumerate(entries, 1)])
+
+    assert await bench.journal.load(1) == (None, entries[:ENTRIES_AT_ONCE])
+    assert await bench.journal.lines(1, after=ENTRIES_AT_ONCE - 1, limit=3) == b"\n".join(
+        entries[ENTRIES_AT_ONCE - 1 : ENTRIES_AT_ONCE + 2]
+    )
+    assert (await bench.journal.lines(1, limit=10)).split(b"\n") == entries[:10]
+    assert await bench.journal.lines(1, after=len(entries)) == b""
+    assert await bench.journal.lines(9) == b""
 
 
 async def test_a_run_without_entries_loads_empty(bench: Bench) -> None:

@@ -304,7 +304,7 @@ def test_every_statement_prepares(tmp_path: Path, topic: str) -> None:
     connection = sqlite3.connect(tmp_path / "journal.db", isolation_level=None)
     migrate(connection, tmp_path)
     for query in read_queries(topic).values():
-        names = ("before", "limit", "statuses", "parent", "id", "after", "run", "runs")
+        names = ("before", "limit", "statuses", "parent", "id", "after", "run", "runs", "most")
         names += ("digest", "namespace", "name", "version")
         values = dict.fromkeys(names, None) if query.width == 0 else [None] * query.width * 3
         connection.execute(f"EXPLAIN {query.times(3)}", values)
@@ -314,13 +314,14 @@ def test_every_statement_prepares(tmp_path: Path, topic: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["run", "runs", "runs_with_status", "runs_of_parent", "open_runs", "entries_of", "history"]
+    "name",
+    ["run", "runs", "runs_with_status", "runs_of_parent", "open_runs", "entries_of", "history", "lines"],
 )
 def test_no_list_reads_a_whole_table(tmp_path: Path, name: str) -> None:
     """Each way in has its index: the plan searches, or walks the rows in the order that is asked for."""
     connection = sqlite3.connect(tmp_path / "journal.db", isolation_level=None)
     migrate(connection, tmp_path)
-    values = dict.fromkeys(("before", "limit", "statuses", "parent", "id", "after", "run"), "{}")
+    values = dict.fromkeys(("before", "limit", "statuses", "parent", "id", "after", "run", "most"), "{}")
     plan = connection.execute(f"EXPLAIN QUERY PLAN {read_queries('journal')[name].sql}", values).fetchall()
     connection.close()
     steps = [step for _, _, _, step in plan]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from tenuto.engine.model import Entry, Event, Json
+
+
+ENTRIES_AT_ONCE: Final = 1_000
+"""How many entries of a run `History.load` returns at most."""
 
 
 class RunRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,10 +117,16 @@ class History(Protocol):
         """Return rows of runs that are not over, in order of number, past `after`."""
 
     async def load(self, number: int) -> tuple[Snapshot | None, list[bytes]]:
-        """Return the newest snapshot and all entries after it (or all entries), in order."""
+        """Return the newest snapshot and the entries after it (or the first entries), in order.
+
+        At most `ENTRIES_AT_ONCE` of these; `lines` gives the rest.
+        """
 
     async def load_many(self, numbers: Sequence[int]) -> dict[int, tuple[Snapshot | None, list[bytes]]]:
         """Return what `load` gives, for many runs in few round trips."""
+
+    async def lines(self, number: int, *, after: int = 0, limit: int = 1000) -> bytes:
+        """Return entries past `after`, in order, as they are stored: JSON, one in each line."""
 
     async def history(self, number: int, *, after: int = 0, limit: int = 1000) -> list[tuple[int, bytes]]:
         """Return (seq, entry) pairs past `after`, in order."""

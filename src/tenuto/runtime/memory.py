@@ -12,16 +12,28 @@ from typing import Any, Final
 
 from tenuto.engine.advance import Run
 from tenuto.engine.model import Json, Suspended
-from tenuto.engine.ports import Append, Batch, Clock, DocumentRow, Journal, RunChange, RunRow, Snapshot
+from tenuto.engine.ports import (
+    ENTRIES_AT_ONCE,
+    Append,
+    Batch,
+    Clock,
+    DocumentRow,
+    Journal,
+    RunChange,
+    RunRow,
+    Snapshot,
+)
 from tenuto.engine.stuck import HistoryMismatch, Stuck
 from tenuto.errors import Conflict, NotFound
 from tenuto.runtime.hot import Definition, Hot
-from tenuto.runtime.recording import entry_of, read_entry, written
+from tenuto.runtime.recording import entry_of, read_entry, read_lines, written
 from tenuto.runtime.snapshots import decode_run, snapshot_of
 
 # How many runs are kept in memory before those that only wait are put aside.
 HOT_RUNS: Final = 10_000
 RECOVERY_CHUNK: Final = 500
+# How many entries of one run are read while as many are folded.
+PAGE: Final = 5_000
 
 
 class Memory:
@@ -121,7 +133,7 @@ class Memory:
             row = await self._journal.run(run)
             if row is None:
                 raise NotFound(f"there is no run {run!r}", hint="`tenuto runs` lists them")
-            hot = finished = await self._fold(row, None, [entry async for entry in self.entries(row.number)])
+            hot = finished = await self._fold(row, *await self._journal.load(row.number))
         program = hot.definition.program
         query = getattr(program, "query", None)
         try:
@@ -152,16 +164,19 @@ class Memory:
         try:
             hot = await self._fold(row, snapshot, entries)
         except Stuck as stuck:
-            await self._keep(row, len(entries) + (snapshot.seq if snapshot else 0), stuck)
+            await self._keep(row, stuck)
             raise Conflict(f"the run {row.id} is kept, suspended: {stuck.message}", hint=stuck.hint) from None
         if hot.run is not None and not hot.run.over:
             hot.orphaned = await self._is_orphaned(row)
             self.runs[row.id] = hot
 
-    async def _keep(self, row: RunRow, seq: int, stuck: Stuck) -> None:
+    async def _keep(self, row: RunRow, stuck: Stuck) -> None:
         """Suspend a run that cannot be folded, so that everybody sees why it does not go on."""
         if row.status == "suspended":
             return
+        seq = 0
+        while page := await self._journal.lines(row.number, after=seq, limit=PAGE):
+            seq += page.count(b"\n") + 1
         now = self._clock.now()
         event = Suspended(now, str(stuck))
         _, encoded = entry_of(event, written(event)[1], ())
@@ -172,20 +187,38 @@ class Memory:
     async def _fold(self, row: RunRow, snapshot: Snapshot | None, entries: list[bytes]) -> Hot:
         """Fold a run from its snapshot and the rest of its journal."""
         hot = Hot(row, await self._definition(row), idle=True)
-        run: Run | None = None
         if snapshot is not None:
-            run = decode_run(hot.definition.program, snapshot.state)
-            hot.seq = hot.stored = snapshot.seq
-            if run is None:
-                entries = [entry async for entry in self.entries(row.number)]
-                hot.seq = hot.stored = 0
-        for data in entries:
-            hot.snapshots.due(len(data))
-        try:
-            hot.run = hot.definition.program.recall(run, [read_entry(data) for data in entries])
-        except HistoryMismatch as mismatch:
-            raise HistoryMismatch(mismatch.recorded, mismatch.asked, hot.seq + mismatch.seq) from None
-        hot.seq += len(entries)
+            hot.run = decode_run(hot.definition.program, snapshot.state)
+            if hot.run is not None:
+                hot.seq = hot.stored = snapshot.seq
+            else:
+                entries = (await self._journal.lines(row.number, limit=ENTRIES_AT_ONCE)).splitlines()
+        hot.snapshots.passed(len(entries), sum(map(len, entries)))
+        page = [read_entry(data) for data in entries]
+        more = len(page) == ENTRIES_AT_ONCE
+        while page:
+            after = hot.seq + len(page)
+            # The next entries are read while these are folded.
+            reading = (
+                asyncio.ensure_future(self._journal.lines(row.number, after=after, limit=PAGE))
+                if more
+                else None
+            )
+            try:
+                hot.run = hot.definition.program.recall(hot.run, page)
+            except BaseException as error:
+                if reading is not None:
+                    reading.cancel()
+                if isinstance(error, HistoryMismatch):
+                    raise HistoryMismatch(error.recorded, error.asked, hot.seq + error.seq) from None
+                raise
+            hot.seq = after
+            if reading is None:
+                break
+            lines = await reading
+            page = read_lines(lines)
+            hot.snapshots.passed(len(page), len(lines))
+            more = len(page) == PAGE
         return hot
 
     async def _definition(self, row: RunRow) -> Definition:

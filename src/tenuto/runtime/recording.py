@@ -63,6 +63,11 @@ def read_entry(data: bytes) -> Entry:
     return _entries.decode(data)
 
 
+def read_lines(data: bytes) -> list[Entry]:
+    """Return entries that were written, one in each line."""
+    return _entries.decode_lines(data)
+
+
 def reason_of(entry: Entry) -> str | None:
     """Return why a run cannot go on until its code is mended, if the entry says so."""
     if isinstance(entry.event, Suspended):

@@ -47,6 +47,11 @@ class SnapshotPolicy:
         self._bytes += entry_bytes
         return self._entries >= ENTRIES_PER_SNAPSHOT and self._bytes >= self._last
 
+    def passed(self, entries: int, bytes: int) -> None:
+        """Count many entries at once."""
+        self._entries += entries
+        self._bytes += bytes
+
     def taken(self, state_bytes: int) -> None:
         """A snapshot was taken."""
         self._entries = self._bytes = 0

@@ -25,7 +25,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from tenuto.engine.ports import Batch, DocumentRow, RunChange, RunRow, Snapshot
+from tenuto.engine.ports import ENTRIES_AT_ONCE, Batch, DocumentRow, RunChange, RunRow, Snapshot
 from tenuto.errors import LimitExceeded, StorageFailed
 from tenuto.storage.database import Reading, Row, Step, Writing
 from tenuto.storage.queries import Query, read_queries
@@ -109,7 +109,7 @@ class DatabaseReader:
         return [_run_row(row) for row in rows]
 
     async def load(self, number: int) -> _Loaded:
-        """Return the newest snapshot and all entries after it (or all entries), in order."""
+        """Return the newest snapshot and the entries after it, `ENTRIES_AT_ONCE` at most, in order."""
         return (await self.load_many([number]))[number]
 
     async def load_many(self, numbers: Sequence[int]) -> dict[int, _Loaded]:
@@ -126,10 +126,15 @@ class DatabaseReader:
         # The entries are asked for after the very snapshots that were read: one that is replaced
         # between the two queries changes nothing.
         after = {number: snapshot.seq if snapshot else 0 for number, (snapshot, _) in loaded.items()}
-        rows = fetch(self._queries["entries_of"], {"after": _json_text(after)})
+        rows = fetch(self._queries["entries_of"], {"after": _json_text(after), "most": ENTRIES_AT_ONCE})
         for number, _, entry in sorted(_unpacked(rows), key=_place):
             loaded[number][1].append(entry)
         return loaded
+
+    async def lines(self, number: int, *, after: int = 0, limit: int = 1000) -> bytes:
+        """Return entries past `after`, in order, one in each line."""
+        ((lines,),) = await self._fetch(self._queries["lines"], run=number, after=after, limit=limit)
+        return lines or b""
 
     async def history(self, number: int, *, after: int = 0, limit: int = 1000) -> list[tuple[int, bytes]]:
         """Return (seq, entry) pairs past `after`, in order."""

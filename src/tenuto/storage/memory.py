@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from tenuto.engine.model import TERMINAL
-from tenuto.engine.ports import Append, Batch, DocumentRow, RunRow, Snapshot
+from tenuto.engine.ports import ENTRIES_AT_ONCE, Append, Batch, DocumentRow, RunRow, Snapshot
 from tenuto.errors import LimitExceeded, StorageFailed
 from tenuto.storage.journal import ENTRY_BYTES_MAX
 from tenuto.storage.versions import precedence
@@ -127,15 +127,19 @@ class MemoryJournal:
         return [self._runs[number] for number in numbers[:limit]]
 
     async def load(self, number: int) -> tuple[Snapshot | None, list[bytes]]:
-        """Return the newest snapshot and all entries after it (or all entries), in order."""
+        """Return the newest snapshot and the entries after it, `ENTRIES_AT_ONCE` at most, in order."""
         snapshot = self._snapshots.get(number)
         after = snapshot.seq if snapshot else 0
         entries = sorted(self._entries.get(number, {}).items())
-        return snapshot, [entry for seq, entry in entries if seq > after]
+        return snapshot, [entry for seq, entry in entries if seq > after][:ENTRIES_AT_ONCE]
 
     async def load_many(self, numbers: Sequence[int]) -> dict[int, tuple[Snapshot | None, list[bytes]]]:
         """Return what `load` gives, for many runs."""
         return {number: await self.load(number) for number in numbers}
+
+    async def lines(self, number: int, *, after: int = 0, limit: int = 1000) -> bytes:
+        """Return entries past `after`, in order, one in each line."""
+        return b"\n".join(entry for _, entry in await self.history(number, after=after, limit=limit))
 
     async def history(self, number: int, *, after: int = 0, limit: int = 1000) -> list[tuple[int, bytes]]:
         """Return (seq, entry) pairs past `after`, in order."""

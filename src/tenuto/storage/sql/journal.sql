@@ -74,14 +74,20 @@ SELECT group_concat(run || ' ' || seq || ' ' || hex(state)) FROM (
     )
 ) GROUP BY part
 
--- entries_of: entries of some runs past a seq each (a JSON object, number to seq), packed
+-- entries_of: so many entries of some runs past a seq each (a JSON object, number to seq), packed
 SELECT group_concat(run || ' ' || seq || ' ' || hex(entry)) FROM (
     SELECT run, seq, entry, sum(length(entry)) OVER (ROWS UNBOUNDED PRECEDING) / 1048576 AS part FROM (
         SELECT run, seq, coalesce(entry, (SELECT data FROM blobs WHERE digest = journal.blob)) AS entry
         FROM json_each(:after) AS wanted
-        JOIN journal ON run = CAST(wanted.key AS INTEGER) AND seq > wanted.value
+        JOIN journal ON run = CAST(wanted.key AS INTEGER) AND seq > wanted.value AND seq <= wanted.value + :most
     )
 ) GROUP BY part
+
+-- lines: entries of one run past a seq, in order, one in each line: JSON has no line breaks of its own
+SELECT CAST(group_concat(CAST(entry AS TEXT), char(10)) AS BLOB) FROM (
+    SELECT coalesce(entry, (SELECT data FROM blobs WHERE digest = journal.blob)) AS entry
+    FROM journal WHERE run = :run AND seq > :after ORDER BY seq LIMIT :limit
+)
 
 -- history: entries of one run past a seq, packed
 SELECT group_concat(run || ' ' || seq || ' ' || hex(entry)) FROM (
