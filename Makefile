@@ -28,6 +28,7 @@ check: $(READY) ## Format, lint and types
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@cd examples && ../$(BIN)/mypy --config-file ../pyproject.toml -p onboarding -p fastapi_shop
+	@cd examples/django_shop && ../../$(BIN)/mypy -p project -p shop
 
 test: $(READY) ## Every test; brings the servers that they need
 	@$(BIN)/pytest

@@ -1,0 +1,1 @@
+"""The shop: its model, its views, its workflow, its commands."""
