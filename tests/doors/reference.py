@@ -58,10 +58,23 @@ failure.
 `--resolve`, `--with` and `--secrets` are not stored with a run; give them to `resume` and `retry`
 again. The command that is printed has them already.
 
+## Code
+
+`run`, `validate` and `--with` take Python code by its module, as `python -m` does (`shop.orders`), or by
+its file (`shop/orders.py`). The current folder is importable, and `src` in it. A workflow is named by its
+variable or its name: `shop.orders:order_flow`; the only one of a module need not be named. All
+workflows and steps of the module are known, also those that it imports, so documents can call them:
+`call: python.charge:1.0.0@default`.
+
+A run remembers its module by name (a file outside of the current folder by its path). `tenuto resume`
+imports it again from the current folder; where it is not found, nothing happens to the run, and
+`--with` names it. So do `retry`, `suspend`, `cancel`, `signal`, `query` and `emit`, where a run's code is needed.
+
 ## One process for each database
 
 One process at a time works on a database; a second `run` or `resume` is told who that is. `runs`
-and `show` read at any time. `cancel`, `suspend` and `resume RUN` reach the process that works.
+and `show` read at any time. `cancel`, `suspend`, `resume RUN`, `signal`, `emit` and `query` reach the
+process that works. Where none does, `signal` and `emit` only record what runs are told; `resume` goes on.
 
 ## Completion
 

@@ -13,11 +13,14 @@ from tenuto.cli.driving import Session, note, request
 from tenuto.cli.files import read_input
 from tenuto.cli.options import complete_run, database_option, with_option
 from tenuto.cli.output import format_option, write
+from tenuto.cli.terminal import COLORS
 from tenuto.cli.text import printable
 from tenuto.cli.wiring import Wiring
+from tenuto.engine.model import TERMINAL
+from tenuto.engine.ports import RunRow
 from tenuto.errors import DatabaseHeld, InvalidInput, TenutoError
 from tenuto.operations.history import find_row
-from tenuto.operations.runs import emit_event, query_run, signal_run
+from tenuto.operations.runs import emit_event, find_run, query_run, send_signal
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -56,20 +59,19 @@ def signal(wiring: Wiring, /, run: str, name: str, data: str | None, **options: 
     given = None if data is None else read_input(data, "--data")
     modules = session.load()
 
-    async def send() -> str:
+    async def send() -> tuple[str, str]:
         async with session.work(modules, records_only=True) as desk:
             row = await find_row(desk.journal, run)
-            await signal_run(desk, row.id, name, given)
-            return row.id
+            return row.id, await send_signal(desk, row.id, name, given)
 
     try:
-        id = asyncio.run(send())
+        id, status = asyncio.run(send())
     except DatabaseHeld:
         id, _ = request(session, "signal", run, name=name, data=given)
         note(f"{id} has the signal `{printable(name)}`, in the process that works on it")
     else:
         note(f"{id} has the signal `{printable(name)}`")
-        note(f"To go on: {session.suggest('resume', id)}")
+        _say_next(session, id, status)
 
 
 @click.command(short_help="Ask a run what it says of itself.")
@@ -141,18 +143,21 @@ def emit(
     more = {name: value for name, value in named.items() if value is not None}
     modules = session.load()
 
-    async def publish() -> list[str]:
+    async def publish() -> list[RunRow]:
         asyncio.get_running_loop().set_exception_handler(_say_left_out)
         async with session.work(modules, records_only=True) as desk:
             await desk.runner.recover()
-            return await emit_event(desk, type, given, more)
+            return [await find_run(desk, run) for run in await emit_event(desk, type, given, more)]
 
     try:
-        runs = asyncio.run(publish())
+        rows = asyncio.run(publish())
     except DatabaseHeld:
-        _say_heard(session, type, asyncio.run(_hand_over(session, type, given, more)), held=True)
+        runs = asyncio.run(_hand_over(session, type, given, more))
+        _say_heard(type, runs, held=True)
     else:
-        _say_heard(session, type, runs, held=False)
+        _say_heard(type, [row.id for row in rows], held=False)
+        for row in rows:
+            _say_next(session, row.id, row.status)
 
 
 async def _hand_over(session: Session, type: str, data: Any, attributes: dict[str, str]) -> list[str]:
@@ -162,15 +167,20 @@ async def _hand_over(session: Session, type: str, data: Any, attributes: dict[st
     return runs
 
 
-def _say_heard(session: Session, type: str, runs: list[str], *, held: bool) -> None:
-    where = " of the process that works on the database" if held else ""
-    if not runs:
-        note(f"no run{where} waits for `{printable(type)}`: nobody has heard it")
-        return
-    note(f"heard by {', '.join(runs)}{', in the process that works on it' if held else ''}")
-    if not held:
-        for run in runs:
-            note(f"To go on: {session.suggest('resume', run)}")
+def _say_heard(type: str, runs: list[str], *, held: bool) -> None:
+    place = "the process that works on the database"
+    if runs:
+        note(f"heard by {', '.join(runs)}" + (f", in {place}" if held else ""))
+    else:
+        note(f"no run{f' of {place}' if held else ''} waits for `{printable(type)}`: nobody has heard it")
+
+
+def _say_next(session: Session, run: str, status: str) -> None:
+    """Say how a run goes on that has heard something, while nobody works on it."""
+    if status in TERMINAL:
+        note(f"{run} is {click.style(status, fg=COLORS.get(status))}")
+    else:
+        note(f"To go on: {session.suggest('resume', run)}")
 
 
 def _say_left_out(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from tenuto.operations.runs import (
     emit_event,
     query_run,
     resume_run,
-    signal_run,
+    send_signal,
     suspend_run,
 )
 
@@ -31,8 +31,7 @@ async def answer(desk: Desk, request: dict[str, Any]) -> dict[str, Any]:
             await resume_run(desk, run)
             return {"status": "running"}
         case {"verb": "signal", "run": str(run), "name": str(name)}:
-            await signal_run(desk, run, name, request.get("data"))
-            return {"status": "signalled"}
+            return {"status": await send_signal(desk, run, name, request.get("data"))}
         case {"verb": "query", "run": str(run), "name": str(name)}:
             return {"value": await query_run(desk, run, name)}
         case {"verb": "emit", "type": str(type), "attributes": dict(attributes)}:

@@ -80,6 +80,23 @@ async def signal_run(desk: Desk, run: str, name: str, value: Json) -> None:
     await desk.runner.tell(run, Arrived(desk.clock.now(), _event(desk, SIGNAL, value, {"subject": name})))
 
 
+async def send_signal(desk: Desk, run: str, name: str, value: Json) -> str:
+    """Send a signal for somebody who knows no more than a run's id; return the run's status then.
+
+    Raises:
+        Conflict: The run is over, or of a document: these hear events only.
+    """
+    row = await find_run(desk, run)
+    document = await desk.journal.document(row.definition)
+    if document is not None and document.kind == "document":
+        raise Conflict(
+            f"the run {run} is of a YAML document, which hears events, not signals",
+            hint="send the event that it listens for: tenuto emit TYPE",
+        )
+    await signal_run(desk, run, name, value)
+    return (await find_run(desk, run)).status
+
+
 async def query_run(desk: Desk, run: str, name: str) -> Json:
     """Return what a run says of itself under a name, also after its end; raises `NotFound`."""
     return await desk.runner.query(run, name)
