@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tenuto import __version__
+from tenuto.engine.model import Json
 from tenuto.engine.ports import Chance, Clock, DocumentRow
 from tenuto.operations.desk import Desk
 from tenuto.operations.requests import answer
@@ -40,6 +41,11 @@ class Front(Protocol):
     def find(self, name: str) -> Invocable:
         """Return a step by its function's name."""
 
+    def admit(
+        self, function: str, arguments: dict[str, Json], begin: Callable[[], None]
+    ) -> Callable[[], None] | None:
+        """Let a step's call begin when its limits allow it."""
+
     async def close(self) -> None:
         """Stop what runs beside the event loop."""
 
@@ -65,6 +71,15 @@ class Later:
     def find(self, name: str) -> Invocable:
         """Return a step, or a function of a connector."""
         return self.now().find(name) if name.startswith(PYTHON) else self._catalog.find(name)
+
+    def admit(
+        self, function: str, arguments: dict[str, Json], begin: Callable[[], None]
+    ) -> Callable[[], None] | None:
+        """Let a function's call begin when its limits allow it; only steps have some."""
+        if function.startswith(PYTHON):
+            return self.now().admit(function, arguments, begin)
+        begin()
+        return None
 
     async def close(self) -> None:
         """Stop it, if there is one."""
@@ -114,7 +129,15 @@ async def opened(
         build = builder(catalog, folders, later.build)
         chance = chance or SystemChance()
         worker = Worker(
-            journal, gate, evaluator, build, clock, chance, __version__, records_only=records_only
+            journal,
+            gate,
+            evaluator,
+            build,
+            clock,
+            chance,
+            __version__,
+            records_only=records_only,
+            admit=later.admit,
         )
         workers.append(worker)
         desk = Desk(journal=journal, runner=worker, clock=clock, chance=chance)

@@ -44,7 +44,7 @@ def give(made: Bench, value: Any) -> None:
             raise value
         return value, None
 
-    made.worker._gate.perform = perform  # type: ignore[method-assign]
+    made.worker._acting._gate.perform = perform  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize(
@@ -65,14 +65,14 @@ def give(made: Bench, value: Any) -> None:
 async def test_what_cannot_be_recorded_is_the_actions_fault(tmp_path: Path, value: Any) -> None:
     """The run is told, `catch` sees it, and the store lives."""
     async with bench(tmp_path) as made:
-        perform = made.worker._gate.perform
+        perform = made.worker._acting._gate.perform
         give(made, value)
         row = await settled(made, await made.start(ONE))
         caught = await settled(
             made,
             await made.start(f"do: [{{t: {{try: {ONE[4:]}, catch: {{do: [{{s: {{set: {{c: 1}}}}}}]}}}}}}]"),
         )
-        made.worker._gate.perform = perform  # type: ignore[method-assign]
+        made.worker._acting._gate.perform = perform  # type: ignore[method-assign]
         after = await settled(made, await made.start(THREE))
 
     assert row.outcome is not None
@@ -220,12 +220,12 @@ async def test_a_result_that_is_too_large_for_the_store_is_the_actions_fault(
     """Of that action only; what is just small enough is recorded."""
     monkeypatch.setattr(journal_module, "ENTRY_BYTES_MAX", 10_000)
     async with bench(tmp_path) as made:
-        perform = made.worker._gate.perform
+        perform = made.worker._acting._gate.perform
         give(made, "x" * 20_000)
         large = await settled(made, await made.start(ONE))
         give(made, "x" * 9_000)
         small = await settled(made, await made.start(ONE))
-        made.worker._gate.perform = perform  # type: ignore[method-assign]
+        made.worker._acting._gate.perform = perform  # type: ignore[method-assign]
         after = await settled(made, await made.start(THREE))
 
     assert large.outcome is not None

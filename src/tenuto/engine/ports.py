@@ -9,7 +9,6 @@ import msgspec
 
 from tenuto.engine.model import Entry, Event, Json
 
-
 ENTRIES_AT_ONCE: Final = 1_000
 """How many entries of a run `History.load` returns at most."""
 

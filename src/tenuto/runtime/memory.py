@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Final
 
-from tenuto.engine.advance import Run
 from tenuto.engine.model import Json, Suspended
 from tenuto.engine.ports import (
     ENTRIES_AT_ONCE,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tenuto.authoring.declare import Step, Workflow
+from tenuto.engine.model import Json
 from tenuto.engine.ports import DocumentRow
 from tenuto.runtime.actions import Functions as Finding
 from tenuto.runtime.actions import Invocable
@@ -48,6 +49,10 @@ class Python:
         """Return the workflows as they are stored."""
         return self._code.documents()
 
+    def add(self, workflow: Workflow[..., Any]) -> None:
+        """Know one more workflow; raises `Invalid` if another one has its name and version."""
+        self._code.add(workflow)
+
     def build(self, row: DocumentRow) -> Definition:
         """Make a workflow ready to run; raises `NotFound` if its code is not at hand."""
         if self._seek is not None and row.origin is not None and not self._code.has(row):
@@ -61,6 +66,12 @@ class Python:
         """Return a step by its function's name; raises `NotFound`."""
         found: Invocable = self._functions.find(name)
         return found
+
+    def admit(
+        self, function: str, arguments: dict[str, Json], begin: Callable[[], None]
+    ) -> Callable[[], None] | None:
+        """Let a step's call begin when its limits allow it; see `Steps.admit`."""
+        return self._steps.admit(function, arguments, begin)
 
     async def close(self) -> None:
         """Stop what runs beside the event loop."""

@@ -36,7 +36,6 @@ from tenuto.engine.model import (
     Resumed,
     Started,
     StartRun,
-    Suspended,
     Wake,
 )
 from tenuto.engine.ports import (
@@ -49,15 +48,14 @@ from tenuto.engine.ports import (
 from tenuto.engine.stuck import Stuck
 from tenuto.errors import (
     Conflict,
-    Fault,
     NotFound,
     StorageFailed,
     TenutoError,
-    Unfit,
     configuration_fault,
     expression_fault,
     runtime_fault,
 )
+from tenuto.runtime.acting import Acting, Admit
 from tenuto.runtime.actions import Gate
 from tenuto.runtime.children import (
     NESTED_RUNS_MAX,
@@ -101,14 +99,19 @@ class Worker:
         *,
         hot_runs: int = HOT_RUNS,
         records_only: bool = False,
+        admit: Admit | None = None,
     ) -> None:
+        """Drive runs with these.
+
+        `admit` is asked when an action may begin. With `records_only`, runs hear and are told, but nothing
+        that they want is done.
+        """
         self._journal = journal
-        self._gate = gate
         self._evaluator = evaluator
         self._clock = clock
         self._chance = chance
         self._version = version
-        self._records_only = records_only  # Runs hear and are told, but nothing that they want is done.
+        self._records_only = records_only
         self._memory = Memory(journal, build, clock, hot_runs)
         self._hot = self._memory.runs
         self._starting: dict[str, asyncio.Lock] = {}
@@ -124,6 +127,16 @@ class Worker:
             clock,
             durable=self._durable,
             renew=self._renew,
+        )
+        self._acting = Acting(
+            journal,
+            gate,
+            self._jobs,
+            clock,
+            admit,
+            spawn=self._spawn,
+            answer=self._answer,
+            tell=lambda hot, event: self._feeding.feed([(hot, event)]),
         )
         self._emitting = Emitting(
             self._hot, self._listeners, load=self._load, spawn=self._spawn, record=self._emit
@@ -214,7 +227,9 @@ class Worker:
         """Begin to fold a run from its journal again; what it has under way is begun again too."""
         for command, task in list(hot.active.items()):
             self._timers.remove(hot.row.id, command)
-            if task is not None:
+            if task is None:
+                self._acting.release(hot.row.id, command)
+            else:
                 task.cancel()
         hot.active.clear()
         self._listeners.remove(hot.row.id)
@@ -389,7 +404,7 @@ class Worker:
         hot.active[command.id] = None
         match command:
             case Perform():
-                self._jobs.act(lambda: self._act(hot, command))
+                self._acting.ask(hot, command)
             case Evaluate():
                 self._spawn(hot, command.id, lambda: self._evaluate(hot, command))
             case Wake():
@@ -446,39 +461,6 @@ class Worker:
 
     # ── actions ───────────────────────────────────────────────────────────────────────
 
-    def _act(self, hot: Hot, command: Perform) -> None:
-        """Begin an action, unless it was dropped or the run suspended while it waited its turn."""
-        if hot.run is None or not wanted(hot.run, command):
-            hot.active.pop(command.id, None)
-            self._jobs.acted()
-            return
-        task = self._spawn(hot, command.id, lambda: self._perform(hot, command))
-        if command.detached:
-            self._jobs.detach(hot.row.id, task)
-
-    async def _perform(self, hot: Hot, command: Perform) -> None:
-        try:
-            outcome = await self._gate.perform(hot.row.id, command, hot.definition.folders)
-        except Unfit as unfit:
-            hot.active.pop(command.id, None)
-            self._suspend(hot, unfit)
-            return
-        finally:
-            self._jobs.acted()
-        if self._journal.pressure:
-            await self._journal.drained()
-        now = self._clock.now()
-        if isinstance(outcome, Fault):
-            self._answer(hot, Failed(now, command.id, outcome))
-        else:
-            self._answer(hot, Answered(now, command.id, *outcome))
-
-    def _suspend(self, hot: Hot, unfit: Unfit) -> None:
-        """The code of an action has to be mended: the run is kept until somebody resumes it."""
-        event = Suspended(self._clock.now(), f"{unfit.message}\nhint: {unfit.hint}")
-        if accepts(hot.run, event):
-            self._feeding.feed([(hot, event)])
-
     async def _evaluate(self, hot: Hot, command: Evaluate) -> None:
         try:
             value = await self._evaluator.evaluate(
@@ -490,6 +472,7 @@ class Worker:
 
     def _drop(self, hot: Hot, command: int) -> None:
         task = hot.active.pop(command, None)
+        self._acting.release(hot.row.id, command)
         self._timers.remove(hot.row.id, command)
         if task is not None:
             task.cancel()
@@ -502,7 +485,9 @@ class Worker:
         detached = self._jobs.detached(hot.row.id)
         for command, task in list(hot.active.items()):
             self._timers.remove(hot.row.id, command)
-            if task is not None and task not in detached:
+            if task is None:
+                self._acting.release(hot.row.id, command)
+            elif task not in detached:
                 task.cancel()
         self._listeners.remove(hot.row.id)
         self._hot.pop(hot.row.id, None)
