@@ -214,7 +214,7 @@ def _task_line(depth: int, task: TaskView, detailed: bool) -> list[str]:
         task.type,
         click.style(task.status, fg=COLORS.get(task.status)),
         str(task.attempt) if task.attempt > 1 else "",
-        f"{took} ({progress_text(task)})".lstrip() if task.progress is not None else took,
+        took if task.progress is None or task.ended is not None else progress_text(task),
     ]
 
 

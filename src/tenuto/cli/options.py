@@ -40,7 +40,7 @@ def with_option(command: _Command) -> _Command:
         multiple=True,
         metavar="PATH",
         type=click.Path(path_type=Path),
-        help="Make the workflows and functions in a file or folder known to others (repeatable).",
+        help="Make what is in a file, folder or Python module known: workflows, functions (repeatable).",
     )(command)
 
 
