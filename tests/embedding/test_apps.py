@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tenuto import App, Handle, Query, Signal, TenutoError, Workflow, step, workflow
-from tenuto.errors import DatabaseHeld, Invalid, NotFound, Unavailable
+from tenuto.errors import Conflict, DatabaseHeld, Invalid, NotFound, Unavailable
 
 SECONDS = 10
 GO: Signal[int] = Signal("go", int)
@@ -364,6 +364,48 @@ async def test_results_of_an_earlier_app_are_typed(tmp_path: Path) -> None:
         answers = (await typed.result(), await plain.result(), await typed.query(SEEN))
 
     assert (Total(3), {"value": 3}, 1) == answers
+
+
+def adding_more(version: str) -> Workflow[[int], Total]:
+    """Return `adding` as it is after somebody worked on it."""
+
+    @workflow(name="adding", version=version)
+    async def later(a: int) -> Total:
+        return Total(await add(a, await GO.receive()) + 0)
+
+    return later
+
+
+@pytest.mark.parametrize("version", ["1.0.0", "1.1.0"])
+async def test_a_request_that_comes_again_after_a_deployment_is_the_same_run(
+    version: str, tmp_path: Path
+) -> None:
+    """The code has changed in place, or has a new version beside the old one; the start is still the same."""
+    later = adding_more(version)
+    known = [later] if version == "1.0.0" else [later, adding]
+    async with App(workflows=[adding], database=tmp_path / "1.db") as app:
+        await app.start(adding, 1, id="one")
+    async with App(workflows=known, database=tmp_path / "1.db") as app:
+        again = await app.start(later, 1, id="one")
+        with pytest.raises(Conflict, match="there is already a run 'one'"):
+            await app.start(later, 2, id="one")
+        await again.signal(GO, 2)
+        found = ((await again.row()).version, await again.result())
+
+    assert ("1.0.0", Total(3)) == found
+
+
+async def test_another_workflow_under_the_same_id_is_refused(tmp_path: Path) -> None:
+    """An id that two kinds of run use is a mistake, whatever their input."""
+
+    @workflow
+    async def other(a: int) -> int:
+        return a
+
+    async with App(workflows=[adding, other], database=tmp_path / "1.db") as app:
+        await app.start(adding, 1, id="one")
+        with pytest.raises(Conflict, match="there is already a run 'one', of another document"):
+            await app.start(other, 1, id="one")
 
 
 async def test_an_exception_inside_comes_out_as_it_is(tmp_path: Path) -> None:

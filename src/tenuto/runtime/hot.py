@@ -69,6 +69,11 @@ class Step:
     commands: tuple[Command, ...]
 
 
+def is_other_code(there: DocumentRow, now: DocumentRow) -> bool:
+    """Whether one is the code of the other at another time: it changes under its name, documents do not."""
+    return there.kind == now.kind and (there.namespace, there.name) == (now.namespace, now.name)
+
+
 def new_row(
     number: int,
     id: str,

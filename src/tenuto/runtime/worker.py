@@ -67,7 +67,7 @@ from tenuto.runtime.children import (
 )
 from tenuto.runtime.emitting import Emitting
 from tenuto.runtime.feeding import Feeding
-from tenuto.runtime.hot import Definition, Hot, Step, find_start, new_row, retold, wanted
+from tenuto.runtime.hot import Definition, Hot, Step, find_start, is_other_code, new_row, retold, wanted
 from tenuto.runtime.jobs import Jobs
 from tenuto.runtime.listeners import Listeners
 from tenuto.runtime.memory import HOT_RUNS, Memory
@@ -183,7 +183,11 @@ class Worker:
     async def _same_start(self, row: RunRow, definition: DocumentRow, data: Json) -> str:
         first = await self._journal.history(row.number, limit=1)
         event = read_entry(first[0][1]).event
-        if row.definition != definition.digest or not isinstance(event, Started) or event.input != data:
+        same = row.definition == definition.digest
+        if not same and definition.kind != "document":
+            there = await self._journal.document(row.definition)
+            same = there is not None and is_other_code(there, definition)
+        if not same or not isinstance(event, Started) or event.input != data:
             raise Conflict(
                 f"there is already a run {row.id!r}, of another document or with another input",
                 hint="choose another --id",
