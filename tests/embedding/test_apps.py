@@ -193,14 +193,14 @@ async def test_one_app_works_on_a_database(tmp_path: Path) -> None:
     """The second is told that this very process has it; the first works on."""
     async with App(workflows=[adding], database=tmp_path / "1.db") as app:
         with pytest.raises(
-            DatabaseHeld, match=r"1\.db is in use by this process itself \(an App\), since"
+            DatabaseHeld, match=r"1\.db is in use by this very process \d+ \(an App\), since"
         ) as refused:
             await App(workflows=[adding], database=tmp_path / "1.db").__aenter__()
         handle = await app.start(adding, 1)
         await handle.signal(GO, 2)
         answer = await handle.result()
 
-    assert "End that first, or use another database." == refused.value.hint
+    assert "End that first, or use another database (--db)." == refused.value.hint
     assert Total(3) == answer
 
 

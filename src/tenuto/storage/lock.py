@@ -59,7 +59,7 @@ def _take(descriptor: int, database: Path) -> None:
             ) from error
         raise DatabaseHeld(
             f"{database} is in use by {_holder(descriptor)}",
-            hint="End that first, or use another database.",
+            hint="End that first, or use another database (--db).",
         ) from None
 
 
@@ -70,7 +70,7 @@ def _holder(descriptor: int) -> str:
         since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(holder["started"]))
         command = f" ({holder['command']})" if holder["command"] else ""
         if (holder["pid"], holder["host"]) == (os.getpid(), socket.gethostname()):
-            return f"this process itself{command}, since {since}"
+            return f"this very process {holder['pid']}{command}, since {since}"
         return f"process {holder['pid']}{command} on {holder['host']}, since {since}"
     except (ValueError, KeyError, TypeError):
         return "another process"
