@@ -14,7 +14,7 @@ import click
 from tenuto.cli.commands import COMMANDS
 from tenuto.cli.root import Root, complain, run_command_line, status_of
 from tenuto.cli.wiring import Wiring
-from tenuto.errors import NotFound, TenutoError
+from tenuto.errors import CodeMissing, TenutoError
 from tenuto.settings import SECRET_PREFIX, Settings, read_settings
 
 if TYPE_CHECKING:
@@ -165,10 +165,10 @@ def seek(origin: str) -> tuple[list[Any], list[Any]]:
 
     try:
         modules = load([origin])
-    except BrokenModule:
-        raise
+    except BrokenModule as error:
+        raise CodeMissing(error.message, hint=error.hint or "mend it, then `tenuto resume`") from error
     except TenutoError as error:
-        raise NotFound(
+        raise CodeMissing(
             f"the code of this run is not at hand: {error.message}",
             hint="go to the folder that the run was started in, or name its code: --with shop/orders.py",
         ) from None

@@ -7,6 +7,7 @@
     │   ├── Unfit             what code gave cannot be recorded: the code has to be mended
     │   └── LimitExceeded     a named limit was passed
     ├── NotFound           no such run, task, document, function
+    │   └── CodeMissing       the code of a run is not at hand: the run is kept
     ├── RunCancelled       whoever waits for a run's result waits in vain
     ├── Conflict           the thing exists or is in a state that forbids this
     │   └── DatabaseHeld      another process owns the database
@@ -132,6 +133,10 @@ class NotFound(TenutoError):
     """Nothing of that name is known here."""
 
     code = "not-found"
+
+
+class CodeMissing(NotFound):
+    """The code of a workflow in Python is not at hand, or cannot be loaded. Its run is kept."""
 
 
 class RunCancelled(TenutoError):

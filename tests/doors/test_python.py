@@ -421,6 +421,31 @@ def test_documents_call_steps_and_workflows_in_python(code: str, shop: Path, ten
     assert "has no argument `ordr`" in misspelt.out
 
 
+def test_a_document_whose_child_has_lost_its_code_is_kept(shop: Path, tenuto: Call) -> None:
+    """It is suspended with the reason, and goes on when the code is back, or mended."""
+    (shop / "parent.yaml").write_text(
+        "document: {dsl: 1.0.3, namespace: test, name: parent, version: 1.0.0}\n"
+        "do: [{flow: {run: {workflow: {namespace: default, name: order-flow, version: 1.0.0, input: "
+        + TEA
+        + "}}}}]\n"
+    )
+    waiting = tenuto("run", "parent.yaml", "--id", "r", "--with", "shop.orders")
+    child = next(row["id"] for row in tenuto("runs", "-o", "json").json if row["parent"] == "r")
+    tenuto("signal", child, "approved", "--data", "true")
+    (shop / "shop").rename(shop / "store")
+    lost = tenuto("resume", "r")
+    (shop / "store").rename(shop / "shop")
+    (shop / "shop" / "goods.py").write_text("import nothing_like_that\n")
+    broken = tenuto("resume", "r")
+    (shop / "shop" / "goods.py").write_text(GOODS)
+    done = tenuto("resume", "r", "-o", "json")
+
+    assert waiting.status == lost.status == broken.status == 3
+    assert "there is no module 'shop'" in lost.err
+    assert "shop/goods.py:1: ModuleNotFoundError: No module named 'nothing_like_that'" in broken.err
+    assert (done.status, done.out) == (0, '"parcel for 2 tea"\n')
+
+
 def test_code_is_checked_and_listed(shop: Path, tenuto: Call) -> None:
     """`validate` lists workflows and steps, or tells the first mistake; pictures are for documents."""
     (shop / "wrong.py").write_text("from tenuto import step\n\ncharge = step(lambda x: x)\n")

@@ -12,7 +12,7 @@ from tenuto.authoring.declare import Step, Workflow
 from tenuto.authoring.execution import Guard
 from tenuto.authoring.program import PythonProgram
 from tenuto.engine.ports import DocumentRow
-from tenuto.errors import Invalid, NotFound
+from tenuto.errors import CodeMissing, Invalid
 from tenuto.runtime.hot import Definition
 
 
@@ -66,17 +66,17 @@ class Code:
         return self._workflows.get((workflow.namespace, workflow.name, workflow.version)) is workflow
 
     def build(self, row: DocumentRow) -> Definition:
-        """Make the workflow that a row names ready to run; raises `NotFound` with the way out."""
+        """Make the workflow that a row names ready to run; raises `CodeMissing` with the way out."""
         workflow = self._workflows.get((row.namespace, row.name, row.version))
         if workflow is None:
             raise self._missing(row)
         return Definition(row, PythonProgram(workflow, self._know, self._guard), {})
 
-    def _missing(self, row: DocumentRow) -> NotFound:
+    def _missing(self, row: DocumentRow) -> CodeMissing:
         name = f"{row.namespace}/{row.name}"
         versions = [version for space, other, version in self._workflows if f"{space}/{other}" == name]
         if versions:
-            return NotFound(
+            return CodeMissing(
                 f"the code of {name}:{row.version} is not known here, only {', '.join(versions)}",
                 hint="keep the old version beside the new one until its runs are over:"
                 " App(workflows=[old, new]), with @workflow(version=...) on both",
@@ -85,7 +85,7 @@ class Code:
         near = get_close_matches(name, known, n=1, cutoff=0.4)
         there = f"known are: {', '.join(sorted(set(known))) or 'none'}"
         renamed = near[0] if near else "the new one"
-        return NotFound(
+        return CodeMissing(
             f"no workflow {name}:{row.version} is known here; {there}",
             hint="give its module, or add it to App(workflows=[...]);"
             f' if it was renamed to {renamed}, keep its name: @workflow(name="{row.name}")',

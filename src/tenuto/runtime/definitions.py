@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tenuto.engine.ports import DocumentRow
-from tenuto.errors import NotFound, TenutoError
+from tenuto.errors import CodeMissing, TenutoError
 from tenuto.language.interpret import Interpreter
 from tenuto.language.load import load
 from tenuto.language.program import undoable_functions
@@ -40,7 +40,7 @@ def builder(catalog: Catalog, folders: tuple[Path, ...] = (), others: Build | No
 
 
 def _unknown(row: DocumentRow) -> Definition:
-    raise NotFound(
+    raise CodeMissing(
         f"{row.namespace}/{row.name}:{row.version} is a workflow in Python, and its code is not known here",
         hint="name its module: --with shop.orders, or --with shop/orders.py",
     )

@@ -36,6 +36,7 @@ from tenuto.engine.model import (
     Resumed,
     Started,
     StartRun,
+    Suspended,
     Wake,
 )
 from tenuto.engine.ports import (
@@ -47,6 +48,7 @@ from tenuto.engine.ports import (
 )
 from tenuto.engine.stuck import Stuck
 from tenuto.errors import (
+    CodeMissing,
     Conflict,
     NotFound,
     StorageFailed,
@@ -438,8 +440,18 @@ class Worker:
             if self._stopped or task is None or task.cancelling():
                 raise
             self._answer(hot, Failed(self._clock.now(), command, fault_of(error)))
+        except CodeMissing as missing:
+            hot.active.pop(command, None)
+            self._keep(hot, missing)
         except Exception as error:
             self._answer(hot, Failed(self._clock.now(), command, fault_of(error)))
+
+    def _keep(self, hot: Hot, missing: CodeMissing) -> None:
+        """The code of a run that this one waits for is not at hand: it goes on when somebody resumes it."""
+        event = Suspended(self._clock.now(), f"{missing.message}\nhint: {missing.hint}")
+        if accepts(hot.run, event):
+            self._feeding.feed([(hot, event)])
+        self._look_if_idle()
 
     def _answer(self, hot: Hot, event: Answered | Failed) -> None:
         hot.active.pop(event.id, None)
