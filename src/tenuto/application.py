@@ -155,6 +155,8 @@ class App:
             clock: Where time comes from, for tests.
             chance: Where ids come from, for tests.
         """
+        if not isinstance(workflows, Iterable):
+            raise Invalid(f"workflows={workflows!r} is no list", hint="write App(workflows=[...])")
         settings = read_settings(os.environ) if settings is None else settings
         if database is not None:
             settings = replace(settings, database=Path(database))

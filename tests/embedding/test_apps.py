@@ -219,6 +219,14 @@ async def test_an_app_that_cannot_open_is_closed(tmp_path: Path) -> None:
     assert "tea from Bonn" == answer
 
 
+def test_one_workflow_is_no_list_of_them(tmp_path: Path) -> None:
+    """The likeliest slip gets one clear error."""
+    with pytest.raises(Invalid, match=r"workflows=<workflow default/adding:1\.0\.0> is no list") as refused:
+        App(adding, database=tmp_path / "1.db")  # type: ignore[arg-type]
+
+    assert "write App(workflows=[...])" == refused.value.hint
+
+
 # ── threads and loops ────────────────────────────────────────────────────────────────────
 
 
@@ -382,7 +390,7 @@ async def test_a_request_that_comes_again_after_a_deployment_is_the_same_run(
 ) -> None:
     """The code has changed in place, or has a new version beside the old one; the start is still the same."""
     later = adding_more(version)
-    known = [later] if version == "1.0.0" else [later, adding]
+    known: list[Workflow[..., Any]] = [later] if version == "1.0.0" else [later, adding]
     async with App(workflows=[adding], database=tmp_path / "1.db") as app:
         await app.start(adding, 1, id="one")
     async with App(workflows=known, database=tmp_path / "1.db") as app:

@@ -27,7 +27,19 @@ class Settling:
             return None
         future: asyncio.Future[RunRow | None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(run, []).append(future)
-        return await future
+        try:
+            return await future
+        except asyncio.CancelledError:
+            # Who asks again and again for a run that waits for a month must not fill the memory.
+            self._forget(run, future)
+            raise
+
+    def _forget(self, run: str, future: asyncio.Future[RunRow | None]) -> None:
+        futures = self._waiting.get(run, [])
+        if future in futures:
+            futures.remove(future)
+            if not futures:
+                del self._waiting[run]
 
     def look(self) -> None:
         """Look whether some run has settled, once the tasks that end in this turn are gone."""
