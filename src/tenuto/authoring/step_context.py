@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from typing import Any, Final
 
 import msgspec
@@ -105,11 +105,21 @@ def current_step() -> StepContext:
     return found
 
 
+def enter_step(context: StepContext) -> Token[StepContext | None]:
+    """Let the code that follows be part of an attempt; returns what `leave_step` needs."""
+    return _current.set(context)
+
+
+def leave_step(token: Token[StepContext | None]) -> None:
+    """Go back to what was before `enter_step`."""
+    _current.reset(token)
+
+
 @contextmanager
 def inside_step(context: StepContext) -> Iterator[None]:
     """Let code be part of an attempt: for the runtime, and for tests of a step alone."""
-    token = _current.set(context)
+    token = enter_step(context)
     try:
         yield
     finally:
-        _current.reset(token)
+        leave_step(token)

@@ -8,7 +8,7 @@ only for a command that is open, a suspended run asks for nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -36,6 +36,11 @@ from tenuto.engine.model import (
     Wake,
 )
 from tenuto.engine.table import Table
+
+# As tuples: a union in `isinstance` would be made anew each time.
+_ANSWERS: Final = (Answered, Failed, Progressed)
+_PAUSES: Final = (Suspended, Resumed)
+_WAITING: Final = (Wake, Listen)
 
 State = Any  # a front end's own state: a value that its program can encode
 
@@ -97,6 +102,9 @@ def accepts(run: Run | None, event: Event) -> bool:
     An answer to a command that is not open (answered before, or dropped) is late and means
     nothing; so does everything after the end.
     """
+    if run is not None and isinstance(event, _ANSWERS):
+        # Nearly all events are: nothing is open after the end.
+        return event.id in run.open
     match event:
         case Started():
             return run is None or run.restarted is not None
@@ -104,8 +112,6 @@ def accepts(run: Run | None, event: Event) -> bool:
             return run is None or not run.over
         case _ if run is None or run.status in TERMINAL:
             return False
-        case Answered() | Failed() | Progressed():
-            return event.id in run.open
         case Suspended():
             return run.status != "suspended"
         case Resumed():
@@ -124,7 +130,7 @@ def advance(
     has made sure that the run `accepts` the event. `recorded` are the notes that the event has
     in the journal, if it comes from there.
     """
-    if isinstance(event, Suspended | Resumed):
+    if isinstance(event, _PAUSES):
         assert run is not None
         return _pause(program, run, event, recorded)
     if isinstance(event, Progressed):
@@ -137,7 +143,7 @@ def advance(
         assert isinstance(event, Started)
         state, commands = program.begin(event, restarted, recorded)
         return _apply("running", Table(), 0, None, state, commands)
-    answered = event.id if isinstance(event, Answered | Failed) else None
+    answered = event.id if isinstance(event, _ANSWERS) else None
     state, commands = program.step(run.state, event, recorded)
     held = run.status == "suspended" and not isinstance(event, CancelRequested)
     return _apply("suspended" if held else "running", run.open, run.busy, answered, state, commands)
@@ -216,7 +222,7 @@ def _apply(
 
 def is_busy(command: Open | None) -> bool:
     """Return whether a command is work under way, not only waiting for time or for events from outside."""
-    return command is not None and not isinstance(command, Wake | Listen)
+    return command is not None and not isinstance(command, _WAITING)
 
 
 def _status(opened: Table[Open], busy: int) -> Status:

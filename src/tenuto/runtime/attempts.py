@@ -63,7 +63,6 @@ class Attempt:
         "heard",
         "limit",
         "silent",
-        "timed",
     )
 
     def __init__(self, step: Step[..., Any], call: Call, ticker: Ticker | None = None) -> None:
@@ -84,8 +83,9 @@ class Attempt:
         """Whether nobody waits for it any more."""
         self.silent = False
         """Whether it failed because it gave no sign of life."""
-        self.timed = step.timeout_seconds is not None or step.heartbeat_seconds is not None
-        self.limit = asyncio.timeout(None)
+        timed = step.timeout_seconds is not None or step.heartbeat_seconds is not None
+        self.limit = asyncio.timeout(None) if timed else None
+        """What ends it when its time is over; None if it has no end."""
 
     def context(self) -> StepContext:
         """Return what the function sees of it."""
@@ -109,7 +109,7 @@ class Attempt:
     def begin(self) -> None:
         """The function is about to be called: its time runs from now on, not while it waits for a thread."""
         self.begun = True
-        if self.timed:
+        if self.limit is not None:
             self.heard = self._ticker.time()
             self._on_loop(self._start_clock)
 
@@ -156,7 +156,7 @@ class Attempt:
             self._call.report(latest)
 
     def _start_clock(self) -> None:
-        if self.gone:
+        if self.gone or self.limit is None:
             return
         step = self._step
         if step.timeout_seconds is not None:
@@ -168,7 +168,7 @@ class Attempt:
         """End the attempt if it was silent for too long; else look again when it could have been."""
         self._silence = None
         seconds = self._step.heartbeat_seconds
-        if self.gone or seconds is None:
+        if self.gone or seconds is None or self.limit is None:
             return
         left = self.heard + seconds - self._ticker.time()
         if left > 0:

@@ -8,10 +8,11 @@ What JSON cannot carry is refused before anything is folded.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
-from tenuto.engine.model import STUCK, Command, Entry, Event, Note, Suspended
+from tenuto.engine.model import STUCK, Answered, Command, Entry, Event, Json, Note, Suspended
 from tenuto.engine.rules import DATA_DEPTH_MAX, passed_limit
 from tenuto.errors import Fault, Faulted, InvalidInput, LimitExceeded, TenutoError, runtime_fault
 
@@ -22,6 +23,9 @@ class _Written(msgspec.Struct, frozen=True, array_like=True):
     event: msgspec.Raw
     notes: Sequence[Note]
 
+
+_AS_IT_IS: Final = frozenset({bool, str, type(None)})
+_PLAIN_INT: Final = 2**53
 
 _encoder = msgspec.json.Encoder()
 _events = msgspec.json.Decoder(Event)
@@ -46,10 +50,18 @@ def written(event: Event) -> tuple[Event, bytes]:
         passed = passed_limit(msgspec.json.decode(data))
         if passed is not None:
             raise LimitExceeded(f"the data passes {passed}")
+    if type(event) is Answered and event.scheme is None and _comes_back(event.output):
+        return event, data
     try:
         return _events.decode(data), data
     except msgspec.ValidationError as error:
         raise InvalidInput(f"this is no event: {error}") from None
+
+
+def _comes_back(value: Json) -> bool:
+    """Whether a value is read as it was written; most answers are that plain, and need not be read to know."""
+    kind = type(value)
+    return kind in _AS_IT_IS or (kind is int and -_PLAIN_INT < value < _PLAIN_INT)
 
 
 def entry_of(event: Event, data: bytes, commands: Sequence[Command]) -> tuple[Entry, bytes]:
@@ -72,7 +84,10 @@ def reason_of(entry: Entry) -> str | None:
     """Return why a run cannot go on until its code is mended, if the entry says so."""
     if isinstance(entry.event, Suspended):
         return entry.event.reason
-    return next((str(note.data) for note in entry.notes if note.what == STUCK), None)
+    for note in entry.notes:
+        if note.what == STUCK:
+            return str(note.data)
+    return None
 
 
 def fault_of(error: BaseException) -> Fault:

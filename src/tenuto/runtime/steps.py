@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Final
 
 from tenuto.authoring.declare import PYTHON, Step
-from tenuto.authoring.step_context import inside_step
+from tenuto.authoring.step_context import enter_step, leave_step
 from tenuto.engine.model import Json
 from tenuto.errors import Faulted, Invalid, NotFound, Unfit
 from tenuto.plugin import Call
@@ -63,7 +63,7 @@ class PythonStep:
         """
         attempt = Attempt(self.step, call)
         try:
-            if attempt.timed:
+            if attempt.limit is not None:
                 async with attempt.limit:
                     output = await self._run(attempt, call, arguments)
             else:
@@ -92,9 +92,9 @@ class PythonStep:
         step = self.step
         args, kwargs = given(step, arguments)
         attempt.begin()
+        token = enter_step(attempt.context())
         try:
-            with inside_step(attempt.context()):
-                value = await step.function(*args, **kwargs)
+            value = await step.function(*args, **kwargs)
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except asyncio.CancelledError as error:
@@ -105,6 +105,8 @@ class PythonStep:
         except BaseException as error:
             # Also SystemExit, which would end the whole program.
             raise failed(step, error) from None
+        finally:
+            leave_step(token)
         return fit(step, value)
 
     async def _in_thread(self, attempt: Attempt, arguments: dict[str, Json]) -> Json:

@@ -49,8 +49,7 @@ class Turn:
         if run.status != former:
             hot.row, change = changed(hot.row, run, event.time)
             self._changes.append(change)
-        anew = any(note.what == CONTINUED for note in entry.notes)
-        if (hot.snapshots.due(len(encoded)) or anew) and not run.over:
+        if (hot.snapshots.due(len(encoded)) or _begins_anew(entry.notes)) and not run.over:
             self._snap(hot, run)
         step = Step(hot, hot.seq, entry, commands)
         self.steps.append(step)
@@ -80,3 +79,10 @@ class Turn:
             if run is not None and run.state is not None and hot.definition.program.stale(run.state):
                 stale.append(hot)
         return stale
+
+
+def _begins_anew(notes: Sequence[Note]) -> bool:
+    for note in notes:  # noqa: SIM110  # a generator would cost more than all the rest, for each event
+        if note.what == CONTINUED:
+            return True
+    return False
