@@ -299,6 +299,8 @@ class Worker:
         await self.resume(run)
         hot = self._hot.get(run)
         if hot is not None and hot.run is not None and not hot.run.over:
+            if hot.run.status == "suspended" and (reason := await self._kept(hot)) is not None:
+                raise _not_before_mended(reason)
             row = await self._ending.wait(run)
             self._check()
             if row is not None:
@@ -308,6 +310,15 @@ class Worker:
         if row is None:
             raise NotFound(f"there is no run {run!r}", hint="`tenuto runs` lists them")
         return row
+
+    async def _kept(self, hot: Hot) -> str | None:
+        """Return why a suspended run cannot go on; None if somebody has paused it."""
+        await self._journal.flush()
+        reason = None
+        async for data in self._memory.entries(hot.row.number):
+            entry = read_entry(data)
+            reason = None if type(entry.event) is Resumed else reason_of(entry) or reason
+        return reason
 
     async def query(self, run: str, name: str) -> Json:
         """Return what a run says of itself; see `Runner.query`."""
@@ -380,7 +391,7 @@ class Worker:
                 self._carry_out(hot, command, again=again)
             reason = reason_of(step.entry)
             if reason is not None:
-                self._ending.fail(hot.row.id, Conflict(reason, hint="mend it, then `tenuto resume`"))
+                self._ending.fail(hot.row.id, _not_before_mended(reason))
             status = hot.run.status if hot.run else None
             if status == "suspended" or (status == "waiting" and hot.row.parent_command is not None):
                 self._settling.look()
@@ -656,3 +667,7 @@ class Worker:
             return rests(hot, self._hot)
         busy = len(self._jobs) or self._feeding.uncommitted or len(self._timers)
         return not (busy or self._emitting.reviving or self._memory.loading)
+
+
+def _not_before_mended(reason: str) -> Conflict:
+    return Conflict(reason, hint="mend it, then `tenuto resume`")
