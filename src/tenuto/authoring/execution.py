@@ -174,7 +174,8 @@ class Execution:
         self._random: Random | None = None
         self._uuids = 0
         self.fresh: Fresh | None = None
-        self._fresh_from = 0
+        self._fresh_from = self._fresh_checked = 0
+        self._quiet = False
 
     # ── events in, commands out ───────────────────────────────────────────────────────
 
@@ -183,6 +184,7 @@ class Execution:
         self.out = []
         self._recorded = recorded
         self._checked = 0
+        self._quiet = False
 
     def was_stuck(self) -> bool:
         """Whether the entry says that the code could not go on from here."""
@@ -213,8 +215,9 @@ class Execution:
     def take_again(self, event: Event, recorded: Sequence[Note]) -> list[Command]:
         """Take an event that was recorded with these notes; for many in a row, inside one `enter`.
 
-        Answers what `expect`, `take` and `done` give for one entry.
+        Answers what `expect`, `take` and `done` give for one entry, without the notes: they are as recorded.
         """
+        self._quiet = True
         out: list[Command] = []
         self.out = out
         self._recorded = recorded
@@ -239,7 +242,10 @@ class Execution:
             raise self._mismatch()
         self.position += 1
         if self.fresh is not None:
-            notes = tuple(note for note in self.out[self._fresh_from :] if isinstance(note, Note))
+            if self._quiet:
+                notes = tuple((recorded or ())[self._fresh_checked :])
+            else:
+                notes = tuple(note for note in self.out[self._fresh_from :] if isinstance(note, Note))
             self.fresh = msgspec.structs.replace(self.fresh, notes=notes)
         return self.out
 
@@ -426,7 +432,7 @@ class Execution:
         self._cancelled = False
         self._random = None
         self.note("", CONTINUED)
-        self._fresh_from = len(self.out)
+        self._fresh_from, self._fresh_checked = len(self.out), self._checked
         signals = {name: list(events) for name, events in self.signals.items() if events}
         self.fresh = Fresh(
             self.run, self.nonce, self.time, data, self.epoch, self.last_id, dict(self.published), signals
@@ -499,13 +505,15 @@ class Execution:
             then = recorded[checked]
             if then.task == task and then.what == what and then.kind == kind:
                 self._checked = checked + 1
-                self.out.append(then)
+                if not self._quiet:
+                    self.out.append(then)
                 return
         self.out.append(Note(task, what, kind, attempt, data))
         raise self._mismatch()
 
     def _mismatch(self) -> HistoryMismatch:
-        asked = [told(command) for command in self.out if isinstance(command, Note)]
+        asked = [told(note) for note in (self._recorded or ())[: self._checked]] if self._quiet else []
+        asked += [told(command) for command in self.out if isinstance(command, Note)]
         if asked and self._checked < len(asked):
             asked[-1] += f"   {self.place()}"
         return HistoryMismatch([told(note) for note in self._recorded or ()], asked)

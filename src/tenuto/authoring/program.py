@@ -31,6 +31,7 @@ from tenuto.engine.model import (
     Finish,
     Json,
     Note,
+    Perform,
     Restarted,
     Resumed,
     Started,
@@ -40,7 +41,8 @@ from tenuto.engine.model import (
 from tenuto.engine.stuck import HistoryMismatch, Stuck
 from tenuto.engine.table import Table
 
-_ANSWERS: Final = frozenset({Answered, Failed, Arrived})
+_ANSWERED: Final = (Answered, Failed)
+_ANSWERS: Final = frozenset({*_ANSWERED, Arrived})
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,17 +146,17 @@ class PythonProgram:
                 event, notes = entries[position].event, entries[position].notes
                 if type(event) not in _ANSWERS or (notes and notes[-1].what == STUCK):
                     break
-                if isinstance(event, Answered | Failed) and opened.pop(event.id, None) is None:
+                if isinstance(event, _ANSWERED) and opened.pop(event.id, None) is None:
                     break
                 for command in execution.take_again(event, notes):
-                    if isinstance(command, Note):
-                        continue
-                    if isinstance(command, Finish):
+                    if type(command) is Perform:
+                        opened[command.id] = command
+                    elif isinstance(command, Finish):
                         state = Place(execution, execution.position)
                         return Run(command.status, state, Table(), 0, None, command), position + 1
-                    if isinstance(command, Drop):
+                    elif isinstance(command, Drop):
                         opened.pop(command.id, None)
-                    else:
+                    elif not isinstance(command, Note):
                         opened[command.id] = command
                 position += 1
         except HistoryMismatch as mismatch:

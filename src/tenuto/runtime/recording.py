@@ -59,7 +59,7 @@ def written(event: Event) -> tuple[Event, bytes]:
 
 
 def _comes_back(value: Json) -> bool:
-    """Whether a value is read as it was written; most answers are that plain, and need not be read to know."""
+    """Whether a value is read as it was written: most answers are that plain."""
     kind = type(value)
     return kind in _AS_IT_IS or (kind is int and -_PLAIN_INT < value < _PLAIN_INT)
 
