@@ -298,9 +298,11 @@ class Worker:
         """Return when a run is over; see `Runner.ended`."""
         await self.resume(run)
         hot = self._hot.get(run)
-        if hot is not None and hot.run is not None and not hot.run.over:
-            if hot.run.status == "suspended" and (reason := await self._kept(hot)) is not None:
+        if hot is not None and hot.run is not None and hot.run.status == "suspended":
+            if (reason := await self._kept(hot)) is not None:
                 raise _not_before_mended(reason)
+            hot = self._hot.get(run)  # What a paused run hears may have ended it meanwhile.
+        if hot is not None and hot.run is not None and not hot.run.over:
             row = await self._ending.wait(run)
             self._check()
             if row is not None:
