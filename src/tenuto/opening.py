@@ -41,6 +41,9 @@ class Front(Protocol):
     def find(self, name: str) -> Invocable:
         """Return a step by its function's name."""
 
+    def undo_of(self, name: str) -> str | None:
+        """Return the function that undoes a step; None if there is none."""
+
     def admit(
         self, function: str, arguments: dict[str, Json], begin: Callable[[], None]
     ) -> Callable[[], None] | None:
@@ -71,6 +74,10 @@ class Later:
     def find(self, name: str) -> Invocable:
         """Return a step, or a function of a connector."""
         return self.now().find(name) if name.startswith(PYTHON) else self._catalog.find(name)
+
+    def undo_of(self, name: str) -> str | None:
+        """Return the function that undoes a step, or a function of a connector."""
+        return self.now().undo_of(name) if name.startswith(PYTHON) else self._catalog.undo_of(name)
 
     def admit(
         self, function: str, arguments: dict[str, Json], begin: Callable[[], None]
@@ -126,7 +133,7 @@ async def opened(
             memory_limit_bytes=settings.expression_memory_mib * 1024 * 1024,
         )
         gate = Gate(later, network(settings), settings.secrets)
-        build = builder(catalog, folders, later.build)
+        build = builder(later, folders, later.build)
         chance = chance or SystemChance()
         worker = Worker(
             journal,

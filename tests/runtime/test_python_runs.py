@@ -13,14 +13,17 @@ import pytest
 
 from tenuto import (
     App,
+    Concurrency,
     Handle,
     Query,
+    Retry,
     RunCancelled,
     Signal,
     Step,
     Workflow,
     child,
     continue_as_new,
+    current_step,
     each,
     gather,
     log,
@@ -31,7 +34,7 @@ from tenuto import (
     wait_for_event,
     workflow,
 )
-from tenuto.engine.model import Entry, Suspended
+from tenuto.engine.model import Entry, Progressed, Suspended
 from tenuto.errors import Conflict, Faulted, InvalidInput, NotFound, StorageFailed
 from tenuto.runtime.recording import read_entry
 
@@ -256,6 +259,27 @@ do:
         document = await (await opened.start_document("outer", {"n": 1}, namespace="shop")).result()
 
     assert (result, document) == (8, 4)
+
+
+async def test_a_document_takes_back_what_a_step_did(tmp_path: Path) -> None:
+    """`call: undo` finds the step that was declared as `undo`."""
+    (tmp_path / "undoing.yaml").write_text("""
+document: {dsl: '1.0.3', namespace: shop, name: undoing, version: '1.0.0'}
+do:
+  - all:
+      try:
+        - hold: {call: 'python.mark_undoable:1.0.0@default', with: {name: held}}
+        - fail: {raise: {error: {type: 'https://example.com/no', status: 500}}}
+      catch:
+        do:
+          - back: {call: 'undo:1.0.0@default'}
+""")
+
+    async with app(tmp_path, steps=[mark_undoable], documents=[tmp_path / "undoing.yaml"]) as opened:
+        result = await (await opened.start_document("undoing", namespace="shop")).result()
+
+    assert result == {"undone": 1}
+    assert CALLS == [("held", 0), ("undo held", 1)]
 
 
 async def test_events_reach_runs_from_outside(tmp_path: Path) -> None:
@@ -557,3 +581,95 @@ async def test_a_step_that_fails_says_where(tmp_path: Path) -> None:
         "very",
         "/odd",
     )
+
+
+# ── progress and limits ──────────────────────────────────────────────────────────────────
+
+
+@step
+async def counting(name: str) -> Any:
+    """Go on from where an earlier attempt was."""
+    context = current_step()
+    CALLS.append((name, context.progress))
+    if context.progress is None:
+        context.heartbeat({"at": 5})
+        await HELD[name].wait()
+    return [context.progress, context.idempotency_key]
+
+
+async def test_progress_is_there_after_a_crash(tmp_path: Path) -> None:
+    """The next start of the step, with the same key, is told how far it was."""
+
+    @workflow
+    async def flow() -> Any:
+        return await counting("c")
+
+    HELD["c"] = asyncio.Event()
+    recorded = asyncio.Event()
+
+    def watch(run: str, seq: int, entry: Entry) -> None:
+        if isinstance(entry.event, Progressed):
+            recorded.set()
+
+    async with app(tmp_path, flow) as opened:
+        opened.desk.runner.watch(watch)
+        await opened.start(flow, id="c")
+        await recorded.wait()
+        await kill(opened)
+    async with app(tmp_path, flow) as opened:
+        result = await opened.handle("c", flow).result()
+
+    assert result == [{"at": 5}, "c-0/counting"]
+    assert CALLS == [("c", None), ("c", {"at": 5})]
+
+
+async def test_a_later_attempt_knows_the_progress_of_the_one_before(tmp_path: Path) -> None:
+    """Not only after a crash: also after a failure."""
+
+    @step(retry=Retry(attempts=2, delay_seconds=0))
+    async def failing() -> Any:
+        context = current_step()
+        if context.progress is None:
+            context.heartbeat(3)
+            raise ConnectionError("gone")
+        return context.progress
+
+    @workflow
+    async def flow() -> Any:
+        return await failing()
+
+    async with app(tmp_path, flow) as opened:
+        assert await (await opened.start(flow)).result() == 3
+
+
+async def test_no_more_calls_are_under_way_than_a_step_allows(tmp_path: Path) -> None:
+    """For each key, over all runs; cancelling one that waits lets the others go on."""
+    under_way: dict[str, int] = {}
+    most: dict[str, int] = {}
+
+    @step(concurrency=Concurrency(2, key=lambda who, n: who))
+    async def limited(who: str, n: int) -> int:
+        under_way[who] = under_way.get(who, 0) + 1
+        most[who] = max(most.get(who, 0), under_way[who])
+        await HELD["gate"].wait()
+        under_way[who] -= 1
+        return n
+
+    @workflow
+    async def flow(who: str, n: int) -> int:
+        return await limited(who, n)
+
+    HELD["gate"] = asyncio.Event()
+    async with app(tmp_path, flow) as opened:
+        handles = [await opened.start(flow, who, n) for n in range(10) for who in ("a", "b")]
+        await handles[-1].cancel()
+        await handles[0].cancel()
+        HELD["gate"].set()
+        results = await asyncio.gather(*(handle.result() for handle in handles), return_exceptions=True)
+        runner: Any = opened.desk.runner
+        kept = len(runner._acting._admitted)
+
+    assert most == {"a": 2, "b": 2}
+    assert [n for n, result in enumerate(results) if isinstance(result, RunCancelled)] == [0, 19]
+    assert [result for result in results if isinstance(result, int)] == [n // 2 for n in range(1, 19)]
+    assert kept == 0

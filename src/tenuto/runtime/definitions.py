@@ -5,19 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from tenuto.engine.ports import DocumentRow
 from tenuto.errors import CodeMissing, TenutoError
 from tenuto.language.interpret import Interpreter
 from tenuto.language.load import load
 from tenuto.language.program import undoable_functions
-from tenuto.runtime.catalog import Catalog
 from tenuto.runtime.hot import Definition
 
 Build = Callable[[DocumentRow], Definition]
 
 
-def builder(catalog: Catalog, folders: tuple[Path, ...] = (), others: Build | None = None) -> Build:
+class Undos(Protocol):
+    """Where it is found what undoes a function."""
+
+    def undo_of(self, name: str) -> str | None:
+        """Return the function that undoes this one; None if there is none. Raises `TenutoError`."""
+
+
+def builder(catalog: Undos, folders: tuple[Path, ...] = (), others: Build | None = None) -> Build:
     """Return what makes documents ready to run with the functions of a catalog.
 
     Relative files are looked up beside the document first, then in `folders`. `others` does the same
@@ -46,7 +53,7 @@ def _unknown(row: DocumentRow) -> Definition:
     )
 
 
-def _undo_of(catalog: Catalog, name: str) -> str | None:
+def _undo_of(catalog: Undos, name: str) -> str | None:
     """Return a function's undo; an unknown function has none, and fails when it is called."""
     try:
         return catalog.undo_of(name)

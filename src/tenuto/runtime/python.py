@@ -67,6 +67,11 @@ class Python:
         found: Invocable = self._functions.find(name)
         return found
 
+    def undo_of(self, name: str) -> str | None:
+        """Return the function that undoes a step; None if there is none."""
+        found = self._steps.find(name)
+        return None if found is None or found.step.undo is None else found.step.undo.called
+
     def admit(
         self, function: str, arguments: dict[str, Json], begin: Callable[[], None]
     ) -> Callable[[], None] | None:
