@@ -91,10 +91,14 @@ async def entries(opened: App, run: str) -> list[Entry]:
     return [read_entry(data) for _, data in await opened.desk.journal.history(row.number)]
 
 
-async def reached(name: str) -> None:
-    """Return when a held step was called."""
-    while not any(called == name for called, _ in CALLS):
-        await asyncio.sleep(0)
+async def waiting(opened: App, handle: Handle[Any]) -> None:
+    """Return when a run waits for time or for events from outside."""
+    changed = asyncio.Event()
+    unwatch = opened.desk.runner.watch(lambda run, seq, entry: changed.set())
+    while await handle.status() != "waiting":
+        await changed.wait()
+        changed.clear()
+    unwatch()
 
 
 @workflow
@@ -164,17 +168,17 @@ async def test_runs_that_wait_are_put_aside_and_come_back(tmp_path: Path) -> Non
     """With more runs than memory holds; each gets its own signal."""
 
     @workflow
-    async def waiting(n: int) -> int:
+    async def patient(n: int) -> int:
         first = await mark("w", n)
         return first + await go.receive()
 
-    async with app(tmp_path, waiting) as opened:
+    async with app(tmp_path, patient) as opened:
         runner: Any = opened.desk.runner
         runner._memory._limit = runner._memory._crowded_at = 10
-        handles = [await opened.start(waiting, n) for n in range(40)]
+        handles = [await opened.start(patient, n) for n in range(40)]
         for handle in handles:
             assert (await opened.settle(handle)).status == "waiting"
-        handles += [await opened.start(waiting, 40)]
+        handles += [await opened.start(patient, 40)]
         in_memory = len(runner._memory.runs)
         for number, handle in enumerate(handles):
             await handle.signal(go, 100 * number)
@@ -230,8 +234,7 @@ async def test_a_cancelled_run_cleans_up_and_says_so(tmp_path: Path) -> None:
 
     async with app(tmp_path, patient) as opened:
         handle = await opened.start(patient)
-        while not any(name == "a" for name, _ in CALLS) or await handle.status() != "waiting":
-            await asyncio.sleep(0)
+        await waiting(opened, handle)
         await handle.cancel("enough")
         with pytest.raises(RunCancelled):
             await handle.result()
@@ -336,8 +339,7 @@ async def test_a_run_for_ever_keeps_its_id_and_loses_its_past(tmp_path: Path) ->
 
     async with app(tmp_path, rounds) as opened:
         handle = await opened.start(rounds, 0, id="r")
-        while await handle.status() != "waiting":
-            await asyncio.sleep(0)
+        await waiting(opened, handle)
         row = await opened.desk.journal.run("r")
         assert row is not None
         snapshot, tail = await opened.desk.journal.load(row.number)
@@ -651,8 +653,10 @@ async def test_no_more_calls_are_under_way_than_a_step_allows(tmp_path: Path) ->
     async def limited(who: str, n: int) -> int:
         under_way[who] = under_way.get(who, 0) + 1
         most[who] = max(most.get(who, 0), under_way[who])
-        await HELD["gate"].wait()
-        under_way[who] -= 1
+        try:
+            await HELD["gate"].wait()
+        finally:
+            under_way[who] -= 1
         return n
 
     @workflow
