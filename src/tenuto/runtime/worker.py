@@ -501,9 +501,10 @@ class Worker:
 
     def _drop(self, hot: Hot, command: int) -> None:
         task = hot.active.pop(command, None)
-        self._acting.release(hot.row.id, command)
         self._timers.remove(hot.row.id, command)
-        if task is not None:
+        if task is None:
+            self._acting.release(hot.row.id, command)
+        else:
             task.cancel()
         child = self._hot.get(child_of(hot.row.id, command))
         if child is not None:
