@@ -27,7 +27,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "opening": DECISIONS | WORDS | {"operations", "runtime", "storage"},
     "wiring": DECISIONS | WORDS | {"operations", "runtime", "opening"},
     "application": DECISIONS | WORDS | {"operations", "wiring"},
-    "app": DECISIONS | WORDS | {"operations", "runtime", "storage", "cli", "connectors", "opening"},
+    "testing": DECISIONS | WORDS | {"operations", "runtime", "storage", "opening", "wiring", "application"},
+    "app": DECISIONS
+    | WORDS
+    | {"operations", "runtime", "storage", "cli", "connectors", "opening", "testing"},
 }
 
 
