@@ -6,7 +6,8 @@
   the last result; every answer is on disk (fsync) before the next step begins.
 - A run of many steps is taken up from its journal: read, decoded, and its code run again over it, until
   it waits for what comes next. The guard against clock and chance is on in live runs, as always.
-- `each` over a list: items/s, and how much the process's memory grows from a tenth of it to all of it.
+- `each` over a list: items/s, and the process's memory after lists of growing length, one after the other.
+  The database's own cache fills up to 16 MiB meanwhile.
 """
 
 from __future__ import annotations
@@ -84,8 +85,7 @@ async def taken_up(folder: Path, count: int, rounds: int) -> list[float]:
     """Return replayed steps/s: from opening the database to a run that waits again, less opening an empty one."""
     async with App(workflows=[many], database=folder / "replay.db") as app:
         handle = await app.start(many, count, id="long")
-        while await handle.status() != "waiting":
-            await asyncio.sleep(0.1)
+        await app.settle(handle)
     rates = []
     for _ in range(rounds):
         async with App(workflows=[many], database=folder / "empty.db"):
@@ -115,16 +115,19 @@ async def measure(folder: Path, runs: int, items: int, replayed: int) -> None:
     async with App(workflows=[ten, long_list], database=folder / "steps.db") as app:
         await at_once(app, 20)
         rates = [await at_once(app, runs) for _ in range(5)]
-        print(f"{runs} runs of {STEPS} at once, steps/s {statistics.median(rates):11,.0f}    (at least 15,000)")
+        print(
+            f"{runs} runs of {STEPS} at once, steps/s {statistics.median(rates):11,.0f}    (at least 15,000)"
+        )
         print(f"{'':25s} range {min(rates):11,.0f} to {max(rates):,.0f}")
-        await listed(app, items // 10)
-        gc.collect()
-        before = resident_mib()
-        rate = await listed(app, items)
-        gc.collect()
-        after = resident_mib()
-        print(f"each over {items:,} items, items/s {rate:8,.0f}    (at least 10,000)")
-        print(f"memory after a tenth, after all   {before:8.1f} MiB, {after:.1f} MiB    (flat)")
+        sizes, listing = [], []
+        for count in (items // 10, items, items, 2 * items):
+            listing.append(await listed(app, count))
+            gc.collect()
+            sizes.append(f"{resident_mib():.0f}")
+        print(f"each over {items:,} items, items/s {statistics.median(listing):8,.0f}    (at least 10,000)")
+        print(
+            f"memory, MiB, after {items // 10:,}, {items:,}, again, twice as many: {', '.join(sizes)}    (flat)"
+        )
     found = await taken_up(folder, replayed, 5)
     print(f"replay of {replayed:,} steps, steps/s {statistics.median(found):9,.0f}    (at least 200,000)")
     print(f"{'':25s} range {min(found):11,.0f} to {max(found):,.0f}")

@@ -41,8 +41,8 @@ LOG_AHEAD_BYTES = 256 * 1024
 new file size costs about twice as much, and a short-lived process would only ever see those.
 SQLite takes frames of zeros for what they are, no frames, as it does with those of former rounds."""
 
-CACHE_KIB = 64 * 1024
-"""Memory for pages of the database, per connection, at most."""
+CACHE_KIB = 16 * 1024
+"""Memory for pages of the database, per connection, at most. With 64 MiB nothing measured got faster."""
 
 STATEMENTS_CACHED = 256
 
