@@ -59,7 +59,9 @@ def _wrong(block: Block) -> list[str]:
     if block.language not in LANGUAGES:
         return [f"{block.language!r} is no language that these tests know"]
     if block.marker == "not run":
-        return [] if len(block.reason.split()) > 1 else ["`not run` needs a reason"]
+        if len(block.reason.split()) < 2:
+            return ["`not run` needs a reason"]
+        return wrong_in_data(block) if block.language == "python" else []
     if block.marker == "invalid" and block.language != "yaml":
         return ["only YAML can be marked as invalid"]
     if block.language == "yaml":

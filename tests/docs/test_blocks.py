@@ -46,6 +46,7 @@ WRONG = {
     "output without a command": "```console\none\n```",
     "a script that fails": "```sh\nfalse\ntrue\n```",
     "no reason for not running": "<!-- not run -->\n```sh\nmake world\n```",
+    "Python that nobody could run": "<!-- not run: needs a server -->\n```python\ndef f(:\n```",
     "a process that is left": "```sh\nsleep 60 &\n```",
     "a shell that ends early": "```console\n$ exit 0\n$ echo one\none\n```",
     "a file that is not YAML": "`a.yaml`:\n\n```yaml\na: [1\n```",
@@ -71,6 +72,8 @@ RIGHT = {
     "Python": "```python\nprint(1)\n```\n\n```python\n>>> 1 + 1\n2\n```",
     "a mistake that is meant": f"<!-- invalid: unknown-property -->\n```yaml\n{DOCUMENT}  - a: {{sett: {{}}}}\n```",
     "not run, with a reason": "<!-- not run: builds the world -->\n```sh\nmake world\n```",
+    "a step in YAML": f"```yaml\n{DOCUMENT}  - a: {{call: 'python.b:1.0.0@default'}}\n```",
+    "Python of another library": "<!-- not run: needs a server -->\n```python\nimport gone\n```",
     "only shown": "```text\n...\n```\n\n```mermaid\ngraph LR\n```\n\n```\n...\n```",
     "a fence in a list": "- one:\n\n  ```json\n  {}\n  ```",
 }
