@@ -16,7 +16,7 @@ from tests.doors.conftest import Tenuto
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
-UNITS = {"": 1, " levels": 1, " days": 1, " MiB": 1024 * 1024}
+UNITS = {"": 1, " levels": 1, " days": 1, " MiB": 1024 * 1024, " s": 1}
 
 
 def test_every_setting_is_documented() -> None:
@@ -44,19 +44,21 @@ def test_limits_are_what_the_page_says(value: str, name: str) -> None:
 
 
 def test_nothing_else_reads_the_environment() -> None:
-    """os.environ stands in app.py, which hands it to settings.py, and in no other file."""
+    """os.environ is read by the two ways in, which hand it to settings.py, and in no other file."""
     readers = {
         str(file.relative_to(ROOT / "src" / "tenuto"))
         for file in (ROOT / "src" / "tenuto").rglob("*.py")
         if re.search(r"\bos\.(environ|getenv)\b", file.read_text())
     }
 
-    assert "app.py" in readers
-    assert readers <= {"app.py", *PASSING_ON}
+    assert {"app.py", "application.py"} <= readers
+    assert readers <= {"app.py", "application.py", *PASSING_ON, *NAMING}
 
 
 # Files that hand the environment on to a child process, or take a part of it away.
 PASSING_ON = {"connectors/child.py", "runtime/evaluation_child.py"}
+# Files that only name it: what workflow code must not read.
+NAMING = {"runtime/guard.py", "runtime/forbidden.py"}
 
 
 def test_without_variables_the_defaults_hold() -> None:
