@@ -151,7 +151,7 @@ async def test_an_awaited_sleep_of_the_test_lets_time_pass(tenuto_env: Environme
 async def test_a_start_time_needs_its_zone_and_time_goes_forward() -> None:
     """One clear error each."""
     with pytest.raises(InvalidInput, match="no time zone"):
-        Environment(start_time=datetime(2030, 1, 1))  # noqa: DTZ001
+        Environment(start_time=datetime(2030, 1, 1))
     async with Environment() as env:
         with pytest.raises(InvalidInput, match="no time that can pass"):
             await env.pass_time(-1)
@@ -485,7 +485,7 @@ def test_what_was_left_undone_is_told_at_the_end() -> None:
 
     async def start() -> None:
         await env.start(FETCHING, {"id": 1})
-        while not env.calls():
+        while not env.calls():  # noqa: ASYNC110  # nothing tells of a call but its record
             await asyncio.sleep(0)
 
     env.wait(start())

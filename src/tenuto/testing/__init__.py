@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from tenuto.testing.answers import NEVER, After, Error
     from tenuto.testing.clock import START_TIME
+    from tenuto.testing.crashing import CrashReport, Driver, crash_everywhere
     from tenuto.testing.doubles import Recorded, UnexpectedCall
     from tenuto.testing.environment import Environment
     from tenuto.testing.passing import Stalled
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _PLACES: Final[dict[str, str]] = {
     "answers": "NEVER After Error",
     "clock": "START_TIME",
+    "crashing": "CrashReport Driver crash_everywhere",
     "doubles": "Recorded UnexpectedCall",
     "environment": "Environment",
     "passing": "Stalled",
@@ -37,11 +39,14 @@ __all__ = [
     "NEVER",
     "START_TIME",
     "After",
+    "CrashReport",
+    "Driver",
     "Environment",
     "Error",
     "Recorded",
     "Stalled",
     "UnexpectedCall",
+    "crash_everywhere",
 ]
 
 

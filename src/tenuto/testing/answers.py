@@ -100,7 +100,7 @@ class Answers:
 
     def __init__(self, answer: Any) -> None:
         """Take one answer for all calls, or a list with one for each."""
-        self.given = 0
+        self.given: dict[object, int] = {}
         self._one_each = list(answer) if isinstance(answer, list) else None
         self._always = answer
 
@@ -108,14 +108,14 @@ class Answers:
         """Return how many calls can be answered; 0 if that is any number."""
         return 0 if self._one_each is None else len(self._one_each)
 
-    def next(self) -> Any:
-        """Return the answer for the next call; raises `NoMoreAnswers`."""
-        self.given += 1
+    def next(self, attempt: object) -> Any:
+        """Return the answer for an attempt, the same if it is made again; raises `NoMoreAnswers`."""
+        number = self.given.setdefault(attempt, len(self.given))
         if self._one_each is None:
             return self._always
-        if self.given > len(self._one_each):
+        if number >= len(self._one_each):
             raise NoMoreAnswers
-        return self._one_each[self.given - 1]
+        return self._one_each[number]
 
 
 async def settle(answer: Any, call: Callable[[Callable[..., Any]], Any]) -> Any:

@@ -123,15 +123,16 @@ class Doubles:
         self,
         path: str,
         answers: Answers,
+        made: Call,
         call: Callable[[Callable[..., Any]], Any],
         limit: float | None = None,
     ) -> Any:
         """Return the next answer for a function, or raise it; `_TooLate` if it takes longer than `limit`."""
         try:
-            answer = answers.next()
+            answer = answers.next((made.idempotency_key, made.attempt))
         except NoMoreAnswers:
             raise self.refused(
-                f"`{path}` was called for the {_ordinal(answers.given)} time, and there are answers for"
+                f"`{path}` was called for the {_ordinal(len(answers.given))} time, and there are answers for"
                 f" {len(answers)}",
                 f"give one more, or one for all calls: env.replace({_shown(path)}, answer)",
             ) from None
@@ -195,7 +196,11 @@ class ReplacedStep:
         try:
             with self._doubles.passing.acting(), inside_step(context):
                 value = await self._doubles.answer(
-                    self._path, self._answers, lambda answer: answer(*args, **kwargs), step.timeout_seconds
+                    self._path,
+                    self._answers,
+                    call,
+                    lambda answer: answer(*args, **kwargs),
+                    step.timeout_seconds,
                 )
         except Refused:
             raise
@@ -215,7 +220,7 @@ def replaced_function(doubles: Doubles, path: str, real: Function, answers: Answ
     async def implementation(call: Call, **arguments: Any) -> Any:
         doubles.note(path, call, msgspec.to_builtins(arguments))
         with doubles.passing.acting():
-            return await doubles.answer(path, answers, lambda answer: call_by_name(answer, arguments), None)
+            return await doubles.answer(path, answers, call, lambda answer: call_by_name(answer, arguments))
 
     twin = copy.copy(real)
     twin._implementation = implementation

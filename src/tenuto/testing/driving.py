@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from tenuto.engine.model import Answered, Event, Failed, Perform
 from tenuto.runtime.hot import Hot
 from tenuto.runtime.timers import Timers
 from tenuto.runtime.worker import Worker
@@ -30,6 +31,7 @@ class DrivenWorker(Worker):
         """Take what a worker takes; `rests` is called whenever it may have come to rest."""
         super().__init__(*args, **options)
         self._rests = rests
+        self._answering: dict[tuple[str, int], Perform] = {}
         self._timers = StandingTimers(self._clock, self._fire)
         self.watch(lambda run, seq, entry: rests())
 
@@ -65,6 +67,18 @@ class DrivenWorker(Worker):
             return await super().recover()
         finally:
             self._rests()
+
+    def action_of(self, run: str, event: Event) -> Perform | None:
+        """Return the action that an event answers, if it answers one."""
+        if isinstance(event, Answered | Failed):
+            return self._answering.get((run, event.id))
+        return None
+
+    def _answer(self, hot: Hot, event: Answered | Failed) -> None:
+        command = hot.run.open.get(event.id) if hot.run is not None else None
+        if isinstance(command, Perform):
+            self._answering[hot.row.id, event.id] = command
+        super()._answer(hot, event)
 
     def _look_if_idle(self) -> None:
         super()._look_if_idle()

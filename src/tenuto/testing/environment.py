@@ -11,8 +11,9 @@ It opens itself when it is first used, in the event loop of the test; `run_sync`
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 from tenuto.application import Handle
@@ -29,11 +30,13 @@ from tenuto.testing.answers import seconds_of
 from tenuto.testing.clock import START_TIME, VirtualClock
 from tenuto.testing.documents import Document, document_row
 from tenuto.testing.doubles import Doubles, Recorded, UnexpectedCall, name_of
+from tenuto.testing.driving import DrivenWorker
 from tenuto.testing.passing import STALLED_SECONDS, Passing
 from tenuto.testing.stage import Stage, installed
 
 T = TypeVar("T")
 
+_ALL_RUNS: Final = 1_000_000
 _ANY: Final[Codec[Any]] = Codec(Any, "data without a type")
 
 
@@ -50,6 +53,7 @@ class Environment:
         start_time: datetime = START_TIME,
         auto_advance: bool = True,
         allow: Iterable[str] = (),
+        database: str | Path | None = None,
         stalled_seconds: float = STALLED_SECONDS,
     ) -> None:
         """Take what the test needs; nothing is opened yet.
@@ -64,6 +68,7 @@ class Environment:
             auto_advance: Whether time jumps to the next timer while a result is awaited and nothing
                 is under way. Otherwise only `pass_time` moves it.
             allow: Functions that may reach outside: `"files.read"`, `"http.*"`.
+            database: A SQLite file, made if need be, in place of the store in memory.
             stalled_seconds: After how many real seconds a test is told that it awaits in vain.
         """
         self.clock = VirtualClock(start_time)
@@ -76,6 +81,8 @@ class Environment:
         self._documents = [document_row(document) for document in documents]
         self._secrets = Secrets(dict(secrets or {}))
         self._stage: Stage | None = None
+        self._database = None if database is None else Path(database)
+        self._watchers: list[Callable[[DrivenWorker, str, int, Entry], None]] = []
         self._refusals: list[UnexpectedCall] = []
         self._runner: asyncio.Runner | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -203,6 +210,29 @@ class Environment:
             entries += [read_entry(data) for _, data in page]
         return entries
 
+    async def runs(self) -> list[RunRow]:
+        """Return the rows of all runs, the first one first; of children too."""
+        journal = (await self._opened()).desk.journal
+        return (await journal.runs(limit=_ALL_RUNS))[::-1]
+
+    def handle(self, id: str) -> Handle[Any]:
+        """Return the handle of a run that is there."""
+        if self._stage is None:
+            raise InvalidInput(f"there is no run {id!r} yet", hint="start one first")
+        return self._stage.handle(id)
+
+    def watch(self, watcher: Callable[[DrivenWorker, str, int, Entry], None]) -> None:
+        """Call `watcher` with worker, run, number and entry for each durable entry; before the first run."""
+        self._require_unopened("watchers")
+        self._watchers.append(watcher)
+
+    async def crash(self) -> None:
+        """Kill the worker, as `kill -9` would, and begin again on what the store has.
+
+        What was under way is lost, and begun again. Handles stay good.
+        """
+        await (await self._opened()).crash()
+
     def run_sync(self, workflow: Any, *args: Any, id: str | None = None, **kwargs: Any) -> Any:
         """Do what `run` does, in a test that is not async."""
         return self.wait(self.run(workflow, *args, id=id, **kwargs))
@@ -233,8 +263,15 @@ class Environment:
             )
         if self._stage is None:
             stage = Stage(
-                self._workflows, self._steps, self._secrets, self._passing, self._doubles, self._check
+                self._workflows,
+                self._steps,
+                self._secrets,
+                self._passing,
+                self._doubles,
+                self._check,
+                self._database,
             )
+            stage.watchers = self._watchers
             await stage.__aenter__()
             self._stage, self._loop = stage, loop
             await stage.desk.journal.put_documents(self._documents)

@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from tenuto import __version__
 from tenuto.application import App
 from tenuto.authoring.declare import Step, Workflow
-from tenuto.engine.model import Listen, Perform, StartRun, Wake
-from tenuto.engine.ports import RunRow
+from tenuto.engine.model import Entry, Listen, Perform, StartRun, Wake
+from tenuto.engine.ports import Journal, RunRow
 from tenuto.operations.desk import Desk
 from tenuto.operations.history import timestamp
 from tenuto.operations.runs import find_run
@@ -26,6 +26,7 @@ from tenuto.runtime.network import SystemNetwork
 from tenuto.runtime.python import Python
 from tenuto.settings import Secrets, Settings
 from tenuto.storage.memory import MemoryJournal
+from tenuto.storage.sqlite import open_journal
 from tenuto.testing.clock import CountingChance
 from tenuto.testing.doubles import Doubles
 from tenuto.testing.driving import DrivenWorker
@@ -49,12 +50,17 @@ class Stage(App):
         passing: Passing,
         doubles: Doubles,
         complain: Callable[[], None],
+        database: Path | None,
     ) -> None:
         super().__init__(workflows, steps=steps, settings=Settings(secrets=secrets))
         self._secrets = secrets
         self._passing = passing
         self._doubles = doubles
         self._complain = complain
+        self._database = database
+        self._chance = CountingChance()
+        self._kept: MemoryJournal | None = None
+        self.watchers: list[Callable[[DrivenWorker, str, int, Entry], None]] = []
         self._python: Python | None = None
         self._worker: DrivenWorker | None = None
 
@@ -66,10 +72,10 @@ class Stage(App):
 
     @asynccontextmanager
     async def _staged(self) -> AsyncIterator[Desk]:
-        catalog, clock, chance = installed(), self._passing.clock, CountingChance()
+        catalog, clock, chance = installed(), self._passing.clock, self._chance
         python = self._python = Python(self._parts.workflows, self._parts.steps, catalog)
         self._doubles.stand_before(python)
-        journal = MemoryJournal(failed=self._fail)
+        journal = await self._open_journal()
         evaluator = Evaluator()
         worker = self._worker = DrivenWorker(
             journal,
@@ -81,6 +87,8 @@ class Stage(App):
             __version__,
             rests=self._passing.look,
         )
+        for watcher in self.watchers:
+            worker.watch(partial(watcher, worker))
         self._passing.drive(worker)
         try:
             await journal.put_documents(python.documents())
@@ -90,7 +98,22 @@ class Stage(App):
             await worker.close()
             await evaluator.close()
             await python.close()
-            await journal.close()
+            if journal is not self._kept:
+                await journal.close()
+
+    async def _open_journal(self) -> Journal:
+        """Open the store; one in memory outlives the worker."""
+        if self._database is not None:
+            return await open_journal(self._database, failed=self._fail, command="a test")
+        if self._kept is None:
+            self._kept = MemoryJournal(failed=self._fail)
+        return self._kept
+
+    async def crash(self) -> None:
+        """Lose the worker and everything in its memory; begin again on what the store has."""
+        self._fail(RuntimeError("killed by the test"))
+        await self.__aexit__()
+        await self.__aenter__()
 
     def _fail(self, error: BaseException) -> None:
         if self._worker is not None:
