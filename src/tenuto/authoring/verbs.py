@@ -28,6 +28,7 @@ from tenuto.errors import Invalid, InvalidInput
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 T1 = TypeVar("T1")
 T2 = TypeVar("T2")
 T3 = TypeVar("T3")
@@ -310,7 +311,7 @@ class Signal(Generic[T]):
         return self.codec.decode(event.get("data"))
 
 
-class Query(Generic[T]):
+class Query(Generic[T_co]):
     """What a run tells of itself: set in workflow code, read from outside at any time, also after its end.
 
     progress = Query("progress", int)
@@ -320,14 +321,15 @@ class Query(Generic[T]):
     """
 
     @overload
-    def __init__(self, name: str, type: type[T]) -> None: ...
+    def __init__(self, name: str, type: type[T_co]) -> None: ...
     @overload
     def __init__(self: Query[Any], name: str, type: Any = ...) -> None: ...
     def __init__(self, name: str, type: Any = Any) -> None:
         self.name = name
-        self.codec: Codec[T] = Codec(type, f"the query `{name}`")
+        self.codec: Codec[T_co] = Codec(type, f"the query `{name}`")
 
-    def set(self, value: T) -> None:
+    # Covariant against the rule, for `print(await handle.query(it))`: the context there is `object`.
+    def set(self, value: T_co) -> None:  # type: ignore[misc]
         """Answer this from now on."""
         execution().published[self.name] = self.codec.encode(value)
 
