@@ -295,7 +295,23 @@ def test_what_a_replay_cannot_repeat_is_caught(code: Callable[[], object], what:
 @pytest.mark.parametrize("code", PASSING.values(), ids=PASSING)
 def test_what_gives_the_same_again_passes(code: Callable[[], object]) -> None:
     """Nothing is caught where the answer depends on nothing but the code and its arguments."""
+    gc.collect()  # what other tests left behind is not this code's doing
+
     assert watched(code) is None
+
+
+def test_other_peoples_garbage_is_not_collected_meanwhile() -> None:
+    """What its finalizers do is not the workflow's doing; afterwards all is as before."""
+    guard, found = Guard(TABLES), []
+    for enabled in (True, False):
+        (gc.enable if enabled else gc.disable)()
+        guard.enter()
+        found.append(gc.isenabled())
+        guard.leave()
+        found.append(gc.isenabled())
+    gc.enable()
+
+    assert found == [False, True, False, False]
 
 
 def test_without_a_guard_nothing_is_caught() -> None:

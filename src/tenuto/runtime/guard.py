@@ -7,6 +7,8 @@ hook costs about 0.1 µs a call or return, so that one can afford it for a live 
 from __future__ import annotations
 
 import ctypes
+import gc
+import gc
 import os
 import site
 import sys
@@ -53,6 +55,7 @@ class Guard:
         self._outer: FrameType | None = None
         self._thread = 0
         self._watching = False
+        self._collecting = False
         self._broken_off = -1
         self._breaking = Lock()
 
@@ -88,6 +91,10 @@ class Guard:
         self.slice |= 1
         if getprofile() is None:
             self._watching = True
+            if gc.isenabled():
+                # What somebody else's objects do when they are collected is not the workflow's doing.
+                self._collecting = True
+                gc.disable()
             setprofile(self._hook)
 
     def leave(self) -> None:
@@ -95,6 +102,9 @@ class Guard:
         if self._watching:
             setprofile(None)
             self._watching = False
+            if self._collecting:
+                self._collecting = False
+                gc.enable()
         self.slice += self.slice & 1
         if self._broken_off == self.slice - 1:
             # What was sent must arrive here, not later. It is not taken back: CPython 3.11 then goes on
@@ -196,13 +206,22 @@ def _standard_library() -> tuple[str, ...]:
 
 
 def _is_harmless(frame: FrameType) -> bool:
-    """Whether a frame belongs to what may read files or write at any time: imports, clean-up, warnings."""
+    """Whether a frame belongs to what may read files or write at any time: imports, clean-up, warnings.
+
+    Clean-up comes when the garbage collector does: what libraries let it call is not the workflow's doing.
+    """
     code, module = frame.f_code, _module(frame)
     return (
         module.partition(".")[0] in HARMLESS
         or code.co_name == "__del__"
         or (module == "weakref" and code.co_name in {"__call__", "_exitfunc"})
+        or any(_code_of(callback) is code for callback in gc.callbacks)
     )
+
+
+def _code_of(callback: object) -> object:
+    """Return the code that a call of this runs, if it is Python's."""
+    return getattr(callback, "__code__", None) or getattr(type(callback).__call__, "__code__", None)
 
 
 def _spoken(frame: FrameType) -> str:
