@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -472,6 +473,42 @@ async def test_a_renamed_workflow_keeps_its_runs(tmp_path: Path) -> None:
 
     assert '@workflow(name="changing")' in str(caught.value.hint)
     assert status == "waiting"
+
+
+@pytest.mark.parametrize(
+    ("seq", "change", "said"),
+    [
+        (1, lambda data: data.replace(b'"0.1.0",1]', b'"9.9.9",2]'), "its format is 2, known here is 1"),
+        (2, lambda data: data.replace(b'["answered"', b'["foretold"'), "foretold"),
+    ],
+)
+async def test_a_history_of_a_newer_version_is_kept_as_it_is(
+    tmp_path: Path, seq: int, change: Callable[[bytes], bytes], said: str
+) -> None:
+    """One clear error; the other runs go on, and the version that wrote it can too."""
+    await begin(tmp_path, version(old))
+    path = tmp_path / "tenuto.db"
+
+    def rewrite(make: Callable[[bytes], bytes]) -> None:
+        with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+            (data,) = connection.execute("SELECT entry FROM journal WHERE seq = ?", (seq,)).fetchone()
+            assert make(data) != data
+            connection.execute("UPDATE journal SET entry = ? WHERE seq = ?", (make(data), seq))
+
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        (original,) = connection.execute("SELECT entry FROM journal WHERE seq = ?", (seq,)).fetchone()
+    rewrite(change)
+    async with app(tmp_path, version(old), small) as opened:
+        with pytest.raises(Conflict, match=said) as caught:
+            await opened.handle("c").signal("go", 1)
+        result = await (await opened.start(small, 1)).result()
+    rewrite(lambda data: original)
+    async with app(tmp_path, version(old)) as opened:
+        await opened.handle("c").signal("go", 5)
+        later = await opened.handle("c").result()
+
+    assert "newer version" in str(caught.value.hint)
+    assert (result, later) == (3, 6)
 
 
 # ── code that must be mended ─────────────────────────────────────────────────────────────

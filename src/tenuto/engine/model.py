@@ -15,6 +15,9 @@ from tenuto.errors import Fault
 
 Json: TypeAlias = Any  # null, bool, int, float, str, list, dict: as JSON has them
 
+JOURNAL_VERSION: Final = 1
+"""The newest format of journals that this version reads; each run's `Started` has that it was begun with."""
+
 Status = Literal["pending", "running", "waiting", "suspended", "cancelled", "faulted", "completed"]
 TERMINAL: Final[frozenset[str]] = frozenset({"cancelled", "faulted", "completed"})
 
@@ -37,7 +40,7 @@ class Started(msgspec.Struct, frozen=True, array_like=True, tag="started"):
     nonce: str
     undo: dict[str, str] = {}
     runtime: str = ""
-    version: int = 1
+    version: int = JOURNAL_VERSION
 
 
 class Answered(msgspec.Struct, frozen=True, array_like=True, tag="answered"):

@@ -12,9 +12,20 @@ from typing import Final
 
 import msgspec
 
-from tenuto.engine.model import STUCK, Answered, Command, Entry, Event, Json, Note, Suspended
+from tenuto.engine.model import (
+    JOURNAL_VERSION,
+    STUCK,
+    Answered,
+    Command,
+    Entry,
+    Event,
+    Json,
+    Note,
+    Started,
+    Suspended,
+)
 from tenuto.engine.rules import DATA_DEPTH_MAX, passed_limit
-from tenuto.errors import Fault, Faulted, InvalidInput, LimitExceeded, TenutoError, runtime_fault
+from tenuto.errors import Conflict, Fault, Faulted, InvalidInput, LimitExceeded, TenutoError, runtime_fault
 
 
 class _Written(msgspec.Struct, frozen=True, array_like=True):
@@ -71,13 +82,29 @@ def entry_of(event: Event, data: bytes, commands: Sequence[Command]) -> tuple[En
 
 
 def read_entry(data: bytes) -> Entry:
-    """Return an entry that was written."""
-    return _entries.decode(data)
+    """Return an entry that was written; raises `Conflict` if a newer version wrote it."""
+    try:
+        entry = _entries.decode(data)
+    except msgspec.DecodeError as error:
+        raise _newer(str(error)) from None
+    if type(entry.event) is Started and entry.event.version > JOURNAL_VERSION:
+        raise _newer(f"its format is {entry.event.version}, known here is {JOURNAL_VERSION}")
+    return entry
 
 
 def read_lines(data: bytes) -> list[Entry]:
-    """Return entries that were written, one in each line."""
-    return _entries.decode_lines(data)
+    """Return entries that were written, one in each line; raises `Conflict` as `read_entry`."""
+    try:
+        return _entries.decode_lines(data)
+    except msgspec.DecodeError as error:
+        raise _newer(str(error)) from None
+
+
+def _newer(what: str) -> Conflict:
+    return Conflict(
+        f"the run's history cannot be read by this version of Tenuto: {what}",
+        hint="go on with the newer version that wrote it; the run is kept as it is",
+    )
 
 
 def reason_of(entry: Entry) -> str | None:
