@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -48,6 +49,7 @@ def wired(settings: Settings) -> Wiring:
         load=load,
         check=checked,
         found=found,
+        kit=kit,
     )
 
 
@@ -55,7 +57,7 @@ def load_command(name: str) -> click.Command:
     """Import one command."""
     from importlib import import_module
 
-    command: click.Command = getattr(import_module(COMMANDS[name].module), name)
+    command: click.Command = getattr(import_module(COMMANDS[name].module), name.replace("-", "_"))
     return command
 
 
@@ -85,6 +87,13 @@ def found(name: str) -> bool:
     from tenuto.operations.modules import find_module
 
     return find_module(name, Path.cwd())
+
+
+def kit() -> ModuleType:
+    """Return what tests workflows."""
+    from importlib import import_module
+
+    return import_module("tenuto.testing.kit")
 
 
 def known(folders: Iterable[Path], modules: Modules | None = None) -> Known:

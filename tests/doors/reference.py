@@ -42,7 +42,7 @@ tenuto run flow.yaml 2> errors || tail -n 1 errors | jq .status
 | status | meaning |
 |---|---|
 | 0 | the run completed; for other commands: done |
-| 1 | the run faulted; the error is the last line on standard error |
+| 1 | the run faulted; the error is the last line on standard error. A test failed, or a history does not fit |
 | 2 | the document, the input, an option or what was asked for is not valid: mend it and call again |
 | 3 | the run waits or is suspended; `tenuto resume` goes on |
 | 4 | Tenuto itself could not go on: a disk is full, the database failed, a mistake in Tenuto |

@@ -34,6 +34,12 @@ COMMANDS: Final[dict[str, Entry]] = {
     "connectors": Entry(
         "Write workflows", "tenuto.cli.connectors", "List what workflows can call, with parameters."
     ),
+    "export": Entry(
+        "Test workflows", "tenuto.cli.testing", "Write a run's history to a file, without secrets."
+    ),
+    "check-replay": Entry(
+        "Test workflows", "tenuto.cli.testing", "Check that code still fits recorded histories."
+    ),
     "version": Entry("About", "tenuto.cli.about", "Print the version."),
     "completion": Entry("About", "tenuto.cli.about", "Print the completion script of a shell."),
 }

@@ -44,7 +44,8 @@ class Wiring:
     `read` opens the database for reading, also while another process works on it. `ask` hands
     a request to the process that works on it (see `operations.requests`). `connectors` lists
     what can be called, as `Catalog.connectors()` gives it. `load` imports Python modules that the
-    user names, `check` one to tell what is in it; `found` tells whether there is one of a name.
+    user names, `check` one to tell what is in it; `found` tells whether there is one of a name. `kit`
+    loads what tests workflows, the module `tenuto.testing.kit`.
     """
 
     settings: Settings
@@ -56,3 +57,4 @@ class Wiring:
     load: Callable[[Iterable[str]], Modules]
     check: Callable[[str], CheckedModule]
     found: Callable[[str], bool]
+    kit: Callable[[], Any]

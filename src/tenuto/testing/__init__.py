@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tenuto.testing.doubles import Recorded, UnexpectedCall
     from tenuto.testing.environment import Environment
     from tenuto.testing.passing import Stalled
+    from tenuto.testing.replay import ReplayMismatch, check_replay
 
 _PLACES: Final[dict[str, str]] = {
     "answers": "NEVER After Error",
@@ -32,6 +33,7 @@ _PLACES: Final[dict[str, str]] = {
     "doubles": "Recorded UnexpectedCall",
     "environment": "Environment",
     "passing": "Stalled",
+    "replay": "ReplayMismatch check_replay",
 }
 _MODULES: Final = {name: module for module, names in _PLACES.items() for name in names.split()}
 
@@ -44,8 +46,10 @@ __all__ = [
     "Environment",
     "Error",
     "Recorded",
+    "ReplayMismatch",
     "Stalled",
     "UnexpectedCall",
+    "check_replay",
     "crash_everywhere",
 ]
 
