@@ -41,7 +41,17 @@ if TYPE_CHECKING:
         wait_for_event,
     )
     from tenuto.engine.stuck import HistoryMismatch
-    from tenuto.errors import Fault, Faulted, RunCancelled, TenutoError
+    from tenuto.errors import (
+        Conflict,
+        Fault,
+        Faulted,
+        Invalid,
+        InvalidInput,
+        NotFound,
+        RunCancelled,
+        TenutoError,
+        Unavailable,
+    )
 
 _PLACES: Final[dict[str, str]] = {
     "tenuto.application": "App Handle",
@@ -51,7 +61,8 @@ _PLACES: Final[dict[str, str]] = {
     "tenuto.authoring.verbs": "Query Signal call child continue_as_new each emit gather log now patched"
     " race random run_document secret sleep sleep_until uuid wait_for_event",
     "tenuto.engine.stuck": "HistoryMismatch",
-    "tenuto.errors": "Fault Faulted RunCancelled TenutoError",
+    "tenuto.errors": "Conflict Fault Faulted Invalid InvalidInput NotFound RunCancelled TenutoError"
+    " Unavailable",
 }
 _MODULES: Final = {name: module for module, names in _PLACES.items() for name in names.split()}
 
@@ -59,11 +70,15 @@ __all__ = [
     "App",
     "Cancelled",
     "Concurrency",
+    "Conflict",
     "Fault",
     "Faulted",
     "Handle",
     "HistoryMismatch",
+    "Invalid",
+    "InvalidInput",
     "Nondeterministic",
+    "NotFound",
     "Query",
     "Rate",
     "Retry",
@@ -73,6 +88,7 @@ __all__ = [
     "StepContext",
     "StepFailed",
     "TenutoError",
+    "Unavailable",
     "Workflow",
     "call",
     "child",

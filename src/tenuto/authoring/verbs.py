@@ -118,11 +118,11 @@ def gather(
     a: Awaitable[T1], b: Awaitable[T2], c: Awaitable[T3], d: Awaitable[T4], e: Awaitable[T5], /
 ) -> Ask[tuple[T1, T2, T3, T4, T5]]: ...
 @overload
-def gather(*awaitables: Awaitable[T]) -> Ask[list[T]]: ...
+def gather(*awaitables: Awaitable[T]) -> Ask[tuple[T, ...]]: ...
 @overload
-def gather(*awaitables: Awaitable[T], return_exceptions: Literal[True]) -> Ask[list[T | Exception]]: ...
+def gather(*awaitables: Awaitable[T], return_exceptions: Literal[True]) -> Ask[tuple[T | Exception, ...]]: ...
 def gather(*awaitables: Any, return_exceptions: bool = False) -> Ask[Any]:
-    """Do all of these at once; answer their results in the order of the arguments.
+    """Do all of these at once; answer a tuple of their results, in the order of the arguments.
 
     When one fails the others are stopped, and its exception is raised; with `return_exceptions`
     exceptions are results like others.
@@ -215,6 +215,11 @@ def call(
     `undo` names a function of the same connector that takes the effect back when the workflow fails.
     """
     name = function.removesuffix("@default")
+    if retry is not None and (retry.on, retry.never) != (Retry().on, Retry().never):
+        raise Invalid(
+            f"call({name!r}): `on` and `never` of Retry are for exceptions of steps",
+            hint="the function itself says after which failures trying again may work; leave both out",
+        )
     where = f"an argument of {name}"
     codec: Codec[dict[str, Json]] = Codec(dict[str, Any], where)
     given: dict[str, Json] = codec.encode(dict(arguments or {}))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import gc
 import os
 import site
 import sys

@@ -23,7 +23,7 @@ from tenuto.engine.ports import (
     Snapshot,
 )
 from tenuto.engine.stuck import HistoryMismatch, Stuck
-from tenuto.errors import Conflict, NotFound
+from tenuto.errors import Conflict, NotFound, TenutoError
 from tenuto.runtime.hot import Definition, Hot
 from tenuto.runtime.recording import entry_of, read_entry, read_lines, written
 from tenuto.runtime.snapshots import decode_run, snapshot_of
@@ -155,9 +155,12 @@ class Memory:
                 await self._revive(row, *stored[row.number])
             except Exception as error:
                 # One run that cannot be read must not keep all others from going on.
-                asyncio.get_running_loop().call_exception_handler(
-                    {"message": f"the run {row.id} cannot be taken up", "exception": error}
-                )
+                told: dict[str, Any] = {"message": f"the run {row.id} cannot be taken up"}
+                if isinstance(error, TenutoError):
+                    told["message"] += f": {error.message}"
+                else:
+                    told["exception"] = error
+                asyncio.get_running_loop().call_exception_handler(told)
 
     async def _revive(self, row: RunRow, snapshot: Snapshot | None, entries: list[bytes]) -> None:
         try:
