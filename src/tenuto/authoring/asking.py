@@ -9,8 +9,9 @@ it and returns what waits (a `Wait`), or None if the answer is there already; wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
-from contextvars import ContextVar
+import sys
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from tenuto.engine.model import Json
@@ -24,20 +25,53 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
-GONE: Final = object()
-"""In place of an execution whose coroutines are let go of: whatever they await then ends them."""
+PATIENCE: Final = 1_000
+"""How many awaits of a coroutine that is let go of are ended; one that swallows more is left where it is."""
+
+
+class Gone:
+    """In place of an execution whose coroutines are let go of: whatever they await then ends them."""
+
+    __slots__ = ("_ended",)
+
+    def __init__(self) -> None:
+        self._ended = 0
+
+    def end(self) -> None:
+        """End an await; lets it wait for ever if the code goes on and on in spite of that."""
+        self._ended += 1
+        if self._ended <= PATIENCE:
+            raise GeneratorExit
+
 
 _current: ContextVar[Any] = ContextVar("tenuto_execution", default=None)
 
 
-def enter(execution: Any) -> Any:
+def enter(execution: Any) -> tuple[Token[Any], Any]:
     """Make an execution the one that workflow code runs in; returns what `leave` needs."""
-    return _current.set(execution)
+    hooks = sys.get_asyncgen_hooks()
+    # The event loop's own would let a generator that was left early go on outside of the workflow.
+    sys.set_asyncgen_hooks(None, _let_go)
+    return _current.set(execution), hooks
 
 
-def leave(token: Any) -> None:
+def leave(token: tuple[Token[Any], Any]) -> None:
     """Go back to what was before `enter`."""
-    _current.reset(token)
+    _current.reset(token[0])
+    sys.set_asyncgen_hooks(*token[1])
+
+
+def _let_go(generator: AsyncGenerator[Any, Any]) -> None:
+    """Close an async generator that workflow code has left; what it still would await is not done."""
+    token = enter(Gone())
+    try:
+        generator.aclose().send(None)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: S110  # nobody is there who could hear of it
+        pass
+    finally:
+        leave(token)
 
 
 def inside() -> Execution | None:
@@ -48,15 +82,16 @@ def inside() -> Execution | None:
 
 def execution() -> Execution:
     """Return the execution that this code runs in; raises `Invalid` outside of workflows."""
-    found: Execution | None = _current.get()
-    if found is GONE:
+    found = _current.get()
+    if type(found) is Gone:
         raise GeneratorExit
     if found is None:
         raise Invalid(
             "this is only for workflow code, and no workflow runs here",
             hint="call it in an `async def` under @workflow, and start that with `app.start(...)`",
         )
-    return found
+    current: Execution = found
+    return current
 
 
 class Asker(Protocol):
@@ -92,14 +127,19 @@ class Ask(Generic[R_co]):
 
     def __await__(self) -> Generator[Any, Any, R_co]:
         found = _current.get()
-        if found is None or found is GONE:
+        if found is None:
             execution()
+        elif type(found) is Gone:
+            found.end()
         answer: R_co = yield self
         return answer
 
     def open(self, execution: Execution, asker: Asker) -> Wait | None:
         """Begin; see the module's text."""
         raise TypeError(f"{type(self).__name__} cannot be awaited")
+
+    def close(self) -> None:
+        """Let go of it: it will not be begun."""
 
 
 class StepCall(Ask[R_co]):
@@ -116,8 +156,8 @@ class StepCall(Ask[R_co]):
         found = _current.get()
         if found is None:
             return (yield from self.step.inline(self.args, self.kwargs))
-        if found is GONE:
-            execution()
+        if type(found) is Gone:
+            found.end()
         answer: R_co = yield self
         return answer
 

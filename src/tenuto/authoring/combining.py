@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from tenuto.authoring.asking import Ask, Asker, Wait
 from tenuto.authoring.failures import Cancelled
 from tenuto.engine.model import Json
-from tenuto.errors import Fault, Invalid
+from tenuto.engine.stuck import Stuck
+from tenuto.errors import Fault, Invalid, InvalidInput
 
 if TYPE_CHECKING:
     from tenuto.authoring.execution import Execution
@@ -63,7 +64,13 @@ class Member:
 
     def begin(self, execution: Execution, awaitable: Any) -> None:
         """Begin what it stands for."""
-        wait = execution.spawn(awaitable, self)
+        try:
+            wait = execution.spawn(awaitable, self)
+        except InvalidInput:
+            raise
+        except Exception as error:
+            self.fail(error)
+            return
         if not self.done:
             self.wait = wait
 
@@ -87,6 +94,10 @@ class Gather(Ask[R_co]):
         group = _All(asker, len(self.awaitables), self.keep_errors)
         return group.begin(execution, self.awaitables)
 
+    def close(self) -> None:
+        """Let go of all."""
+        _close(self.awaitables)
+
 
 class Race(Ask[R_co]):
     """The first of these to end; the others are stopped."""
@@ -103,6 +114,10 @@ class Race(Ask[R_co]):
         group = _First(asker, len(self.awaitables))
         return group.begin(execution, self.awaitables)
 
+    def close(self) -> None:
+        """Let go of all."""
+        _close(self.awaitables)
+
 
 class _Group(_Branches):
     """Branches of which all have to end before who asked is told."""
@@ -117,13 +132,16 @@ class _Group(_Branches):
 
     def begin(self, execution: Execution, awaitables: Sequence[Any]) -> Wait | None:
         """Begin the branches; None if all of them have ended at once."""
-        for member, awaitable in zip(self.members, awaitables, strict=True):
+        for number, member in enumerate(self.members):
             if self.stopping:
-                self.left -= 1
-                if hasattr(awaitable, "close"):
-                    awaitable.close()
-            else:
-                member.begin(execution, awaitable)
+                self.left -= len(awaitables) - number
+                _close(awaitables[number:])
+                break
+            try:
+                member.begin(execution, awaitables[number])
+            except BaseException:
+                _close(awaitables[number + 1 :])
+                raise
         self._look()
         return None if self.ended else self
 
@@ -146,7 +164,8 @@ class _Group(_Branches):
     def stop(self) -> None:
         """Stop all; who asked is told once they have cleaned up."""
         self.stopped = Cancelled()
-        self._stop_others()
+        if not self.stopping:  # else they clean up already
+            self._stop_others()
 
     def decided(self, member: Member) -> bool:
         """Whether the others are not needed now that this one has ended."""
@@ -174,7 +193,7 @@ class _All(_Group):
             self.asker.fail(self.stopped)
         else:
             self.asker.resume(
-                [member.value if member.error is None else member.error for member in self.members]
+                tuple(member.value if member.error is None else member.error for member in self.members)
             )
 
 
@@ -204,7 +223,7 @@ class Each(Ask[list[R]], Generic[T, R]):
     Only the calls under way, and their answers that were not taken yet, are in memory.
     """
 
-    __slots__ = ("_at_once", "_function", "_items", "_members", "_woken")
+    __slots__ = ("_at_once", "_function", "_items", "_members", "head")
 
     def __init__(self, function: Callable[[T], Awaitable[R]], items: Iterable[T], at_once: int) -> None:
         if at_once < 1:
@@ -213,7 +232,7 @@ class Each(Ask[list[R]], Generic[T, R]):
         self._items: Iterator[T] | None = iter(items)
         self._at_once = at_once
         self._members: deque[Member] = deque()
-        self._woken: Callable[[], None] | None = None
+        self.head: _Head | None = None
 
     def __aiter__(self) -> Each[T, R]:
         return self
@@ -230,70 +249,102 @@ class Each(Ask[list[R]], Generic[T, R]):
         while self._items is not None and len(self._members) < self._at_once:
             member = Member(self._told)
             try:
-                call = self._function(next(self._items))
-            except StopIteration:
-                self._items = None
-                return
-            except Exception as error:
+                call = execution.watched(self._next_call)
+            except (Stuck, KeyboardInterrupt):
+                raise
+            except BaseException as error:
                 self._items = None
                 member.error, member.done = error, True
                 self._members.append(member)
                 return
+            if call is None:
+                self._items = None
+                return
             self._members.append(member)
             member.begin(execution, call)
 
+    def _next_call(self) -> Awaitable[R] | None:
+        for item in self._items or ():
+            return self._function(item)
+        return None
+
     def _told(self, member: Member) -> None:
-        if self._woken is not None and self._members and self._members[0].done:
-            self._woken()
+        if self.head is not None and self._members and self._members[0].done:
+            self.head.wake()
 
     def next(self, execution: Execution, asker: Asker) -> Wait | None:
         """Tell the next answer, now or when it is there."""
+        if self.head is not None:
+            asker.fail(RuntimeError("each(...) can be taken in one place at a time only"))
+            return None
         self.fill(execution)
         if not self._members:
             asker.fail(StopAsyncIteration())
             return None
+        head = self.head = _Head(self, execution, asker)
         if self._members[0].done:
-            self._tell(execution, asker)
-            return None
-        waiting = _Head(self, execution, asker)
-        self._woken = waiting.wake
-        return waiting
+            head.wake()
+        return self.head
 
-    def _tell(self, execution: Execution, asker: Asker) -> None:
-        self._woken = None
-        head = self._members.popleft()
-        if head.error is None:
-            self.fill(execution)
-            asker.resume(head.value)
-        else:
-            self.stop()
-            asker.fail(head.error)
+    def take(self) -> Member:
+        """Return the oldest call, which has ended."""
+        return self._members.popleft()
 
-    def stop(self) -> None:
-        """Stop the calls under way."""
-        self._woken, self._items = None, None
-        members = list(self._members)
+    def stop(self, tell: Callable[[], None]) -> None:
+        """Stop the calls under way, and tell once they have cleaned up."""
+        self._items = None
+        members = [member for member in self._members if not member.done]
         self._members.clear()
+        left = len(members)
+
+        def told(_: Member) -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                tell()
+
+        for member in members:
+            member.tell = told
+        if not members:
+            tell()
         for member in members:
             member.stop()
 
 
 class _Head(_Branches):
-    """The wait for the next answer of `each`."""
+    """The wait for the next answer of `each`; after a failure, for the other calls to clean up."""
 
     def __init__(self, each: Each[Any, Any], execution: Execution, asker: Asker) -> None:
         self._each = each
         self._execution = execution
         self._asker = asker
+        self._error: BaseException | None = None
 
     def wake(self) -> None:
         """It is there."""
-        self._each._tell(self._execution, self._asker)
+        each, member = self._each, self._each.take()
+        if member.error is not None:
+            self._fail(member.error)
+            return
+        each.head = None
+        each.fill(self._execution)
+        self._asker.resume(member.value)
 
     def stop(self) -> None:
         """Nobody needs it, nor those after it."""
-        self._each.stop()
-        self._asker.fail(Cancelled())
+        if self._error is not None:
+            self._error = Cancelled()
+        else:
+            self._fail(Cancelled())
+
+    def _fail(self, error: BaseException) -> None:
+        self._error = error
+        self._each.stop(self._end)
+
+    def _end(self) -> None:
+        assert self._error is not None
+        self._each.head = None
+        self._asker.fail(self._error)
 
 
 class _Next(Ask[R_co]):
@@ -311,3 +362,10 @@ class _Next(Ask[R_co]):
 
 async def _listed(each: Each[Any, R]) -> list[R]:
     return [answer async for answer in each]
+
+
+def _close(awaitables: Iterable[Any]) -> None:
+    """Let go of what is not begun, so that Python does not miss that somebody awaits it."""
+    for awaitable in awaitables:
+        if hasattr(awaitable, "close"):
+            awaitable.close()

@@ -11,20 +11,20 @@ code gives now, one by one: code that asks for something else is stopped before 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Container, Coroutine, Mapping, Sequence
+from contextvars import Context
 from random import Random
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
 from tenuto.authoring import waits
 from tenuto.authoring.asking import (
-    GONE,
     Ask,
     Asker,
     EventWait,
     FunctionCall,
+    Gone,
     Sleep,
     StepCall,
     Wait,
@@ -38,6 +38,7 @@ from tenuto.authoring.failures import (
     fault_of_exception,
     told,
 )
+from tenuto.authoring.tasks import Guard, Task, ended, is_new, place_of
 from tenuto.authoring.undoing import ANYTHING, Undo, Undoing
 from tenuto.engine.model import (
     CONTINUED,
@@ -58,11 +59,19 @@ from tenuto.engine.model import (
     Started,
 )
 from tenuto.engine.stuck import HistoryMismatch, Stuck
-from tenuto.errors import Fault, InvalidInput
+from tenuto.errors import Fault, Invalid, InvalidInput
 
 if TYPE_CHECKING:
     from tenuto.authoring.data import Codec
     from tenuto.authoring.declare import Step, Workflow
+
+T = TypeVar("T")
+
+
+LOGGED: Final = "logged"
+PATCHED: Final = "patched"
+# A log line is no part of the plan, and a patch that is everywhere by now need not be asked for.
+_MAY_BE_GONE: Final = frozenset({LOGGED, PATCHED})
 
 
 class Fresh(msgspec.Struct, frozen=True, array_like=True):
@@ -80,56 +89,6 @@ class Fresh(msgspec.Struct, frozen=True, array_like=True):
     published: dict[str, Json]
     signals: dict[str, list[dict[str, Json]]]
     notes: tuple[Note, ...] = ()
-
-
-class Guard(Protocol):
-    """Watches that workflow code does nothing that would differ when it is run again."""
-
-    @property
-    def caught(self) -> Nondeterministic | None:
-        """What the code did last time that it must not do; also if it swallowed the exception."""
-
-    def resume(self, coroutine: Coroutine[Any, Any, Any], value: Any, error: BaseException | None) -> Any:
-        """Let a coroutine go on, and watch it; raises `Nondeterministic` where it does what it must not."""
-
-
-class Task:
-    """A coroutine of the workflow: its body, or a branch of it."""
-
-    __slots__ = ("asker", "coroutine", "execution", "stopping", "wait")
-
-    def __init__(self, execution: Execution, coroutine: Coroutine[Any, Any, Any], asker: Asker) -> None:
-        self.execution = execution
-        self.coroutine = coroutine
-        self.asker = asker
-        self.wait: Wait | None = None
-        self.stopping = False
-
-    def resume(self, value: Any) -> None:
-        """Go on with an answer, soon."""
-        self.wait = None
-        self.execution.ready.append((self, value, None))
-
-    def fail(self, error: BaseException) -> None:
-        """Go on with an exception, soon."""
-        self.wait = None
-        self.execution.ready.append((self, None, error))
-
-    def stop(self) -> None:
-        """Raise `Cancelled` where the coroutine waits, now or next."""
-        if self.wait is not None:
-            self.wait.stop()
-        else:
-            self.stopping = True
-
-    def abandon(self) -> None:
-        """The execution closes it."""
-
-    def answered(self, output: Json) -> None:
-        """Tasks have no commands of their own."""
-
-    def failed(self, fault: Fault) -> None:
-        """Tasks have no commands of their own."""
 
 
 class Execution:
@@ -159,9 +118,11 @@ class Execution:
         self.last_id = 0
         self.position = 0
         self.dead = False
+        self.over = False
+        self.context = Context()
         self.replaced: tuple[str, Json] | None = None
         self._guard = guard
-        self._tasks: set[Task] = set()
+        self._tasks: dict[Coroutine[Any, Any, Any], Task] = {}
         self._names: dict[str, int] = {}
         self.out: list[Command] = []
         self._recorded: Sequence[Note] | None = None
@@ -189,28 +150,42 @@ class Execution:
     def was_stuck(self) -> bool:
         """Whether the entry says that the code could not go on from here."""
         recorded = self._recorded or ()
-        return self._checked < len(recorded) and recorded[self._checked].what == STUCK
+        place = _past(recorded, self._checked, _MAY_BE_GONE)
+        return place < len(recorded) and recorded[place].what == STUCK
 
     def take(self, event: Event) -> None:
         """Take an event and go on as far as possible; raises `Stuck`, and is then dead."""
         self.fresh = None
         self.time = event.time
         said = len(self.out)
+        try:
+            self.context.run(self._take, event)
+        except InvalidInput as refusal:
+            del self.out[said:]
+            raise self.refused(refusal) from None
+        except BaseException:
+            if self._recorded is None:
+                del self.out[said:]
+            self.discard()
+            raise
+
+    def _take(self, event: Event) -> None:
         token = enter(self)
         try:
             self._dispatch(event)
             self._drain()
-        except InvalidInput as refusal:
-            self.dead = True
-            del self.out[said:]
-            raise Stuck(f"{self.place()}: {refusal.message}", refusal.hint or "mend the call") from None
-        except BaseException:
-            self.dead = True
-            if self._recorded is None:
-                del self.out[said:]
-            raise
         finally:
             leave(token)
+
+    def refused(self, refusal: InvalidInput) -> Stuck:
+        """Return why the code cannot go on that gave something what it does not take; it is dead then."""
+        stuck = Stuck(f"{self.place()}: {refusal.message}", refusal.hint or "mend the call")
+        self.discard()
+        return stuck
+
+    def is_late(self, event: Event) -> bool:
+        """Whether an event that the code could not take when it came means nothing any more."""
+        return self.over or (isinstance(event, Answered | Failed) and event.id not in self.waiting)
 
     def take_again(self, event: Event, recorded: Sequence[Note]) -> list[Command]:
         """Take an event that was recorded with these notes; for many in a row, inside one `enter`.
@@ -237,9 +212,10 @@ class Execution:
     def done(self) -> list[Command]:
         """End the entry; return what is wanted now. Raises `HistoryMismatch` if more was wanted then."""
         recorded = self._recorded
-        if recorded is not None and self._checked < len(recorded):
-            self.dead = True
-            raise self._mismatch()
+        if recorded is not None and _past(recorded, self._checked, _MAY_BE_GONE) < len(recorded):
+            mismatch = self._mismatch()
+            self.discard()
+            raise mismatch
         self.position += 1
         if self.fresh is not None:
             if self._quiet:
@@ -259,21 +235,30 @@ class Execution:
         self.published = dict(fresh.published)
         self.signals = {name: deque(events) for name, events in fresh.signals.items()}
         self.expect(fresh.notes)
+        try:
+            self.context.run(self._revive, fresh.input)
+        except InvalidInput as refusal:
+            raise self.refused(refusal) from None
+        except BaseException:
+            self.discard()
+            raise
+        self.done()
+        self.fresh = fresh
+
+    def _revive(self, data: Json) -> None:
         token = enter(self)
         try:
-            self._start(fresh.input)
+            self._start(data)
             self._drain()
         finally:
             leave(token)
-        self.done()
-        self.fresh = fresh
 
     def _start(self, data: Json) -> None:
         self._names = {}
         self._ended = None
         args, kwargs = self.workflow.parameters.decode(data)
         self._main = Task(self, self.workflow.function(*args, **kwargs), self)
-        self._tasks = {self._main}
+        self._tasks = {self._main.coroutine: self._main}
         self.ready.append((self._main, None, None))
 
     def _dispatch(self, event: Event) -> None:
@@ -296,7 +281,7 @@ class Execution:
                     waiting.progress = event.progress
             case Restarted():
                 self.run = event.run
-                self.replaced = (event.task, event.input) if event.replace else None
+                self.replace(event)
             case _:
                 pass
 
@@ -316,7 +301,8 @@ class Execution:
             self.signals.setdefault(name, deque()).append(event)
             return
         for waiting in list(self.listening.values()):
-            if waiting.ask.type == event.get("type"):
+            # One that takes it may have stopped others.
+            if waiting.ask.type == event.get("type") and waiting.id in self.listening:
                 waiting.take(event)
 
     def _cancel(self) -> None:
@@ -341,6 +327,9 @@ class Execution:
 
     def _run(self, task: Task, value: Any, error: BaseException | None) -> None:
         self._driving = task
+        if task.stopping and is_new(task.coroutine):
+            # It was not needed any more before it began: it does nothing at all.
+            task.stopping, error = False, Cancelled()
         guard = self._guard if self._recorded is None else None
         try:
             if guard is not None:
@@ -349,19 +338,25 @@ class Execution:
                 asked = task.coroutine.send(value) if error is None else task.coroutine.throw(error)
         except StopIteration as stop:
             self._look_for_caught(guard)
-            self._tasks.discard(task)
+            self._tasks.pop(task.coroutine, None)
             task.asker.resume(stop.value)
             return
         except (Stuck, KeyboardInterrupt):
             raise
         except BaseException as failure:
             self._look_for_caught(guard)
-            self._tasks.discard(task)
+            self._tasks.pop(task.coroutine, None)
             task.asker.fail(failure)
             return
         self._look_for_caught(guard)
         if not isinstance(asked, Ask):
             raise self._foreign(asked)
+        if task.stopping:
+            # What is not needed any more begins nothing.
+            task.stopping = False
+            asked.close()
+            task.fail(Cancelled())
+            return
         try:
             task.wait = asked.open(self, task)
         except InvalidInput:
@@ -369,10 +364,16 @@ class Execution:
             raise
         except Exception as failure:
             task.fail(failure)
-            return
-        if task.stopping and task.wait is not None:
-            task.stopping = False
-            task.wait.stop()
+
+    def watched(self, code: Callable[[], T]) -> T:
+        """Run code of the workflow that is none of its coroutines, as what gives `each` its items."""
+        guard = self._guard if self._recorded is None else None
+        if guard is None:
+            return code()
+        try:
+            return guard.run(code)
+        finally:
+            self._look_for_caught(guard)
 
     def _look_for_caught(self, guard: Guard | None) -> None:
         """Raise what the code has swallowed."""
@@ -388,8 +389,12 @@ class Execution:
                 f"{awaitable!r} cannot be awaited in a workflow",
                 hint="give calls of steps and workflows, sleep(...) and the like, or coroutines of your own",
             )
-        task = Task(self, awaitable, asker)
-        self._tasks.add(task)
+        if awaitable in self._tasks or getattr(awaitable, "cr_suspended", False):
+            raise InvalidInput(
+                f"{awaitable!r} is awaited twice",
+                hint="call the function once for each branch: gather(work(1), work(1))",
+            )
+        task = self._tasks[awaitable] = Task(self, awaitable, asker)
         self.ready.append((task, None, None))
         return task
 
@@ -412,15 +417,20 @@ class Execution:
         if error is None:
             output = self.workflow.result.encode(value)
             self._drop_all()
-            self.out.append(Finish("completed", output))
-            return False
+            return self._end(Finish("completed", output))
         if not self._unwinding:
             self._unwinding = True
             self._close_tasks()
+            for wait in self.waiting.values():
+                if isinstance(wait, waits.Action):
+                    wait.leave()
             self._drop_all(but=self.undoing.under_way)
         failures = self.undoing.proceed()
-        if failures is not None:
-            self.out.append(self._ending(error, failures))
+        return failures is not None and self._end(self._ending(error, failures))
+
+    def _end(self, finish: Finish) -> bool:
+        self.over = True
+        self.out.append(finish)
         return False
 
     def _anew(self, data: Json) -> None:
@@ -459,16 +469,20 @@ class Execution:
         self._close_tasks()
 
     def _close_tasks(self) -> None:
-        token = enter(GONE)
-        try:
-            for task in self._tasks:
-                # Whatever its cleaning up does here, nobody hears of it.
-                with suppress(Exception, GeneratorExit, Cancelled, Stuck):
-                    task.coroutine.close()
-        finally:
-            leave(token)
-        self._tasks = set()
+        tasks, self._tasks = list(self._tasks.values()), {}
         self.ready.clear()
+        for task in tasks:
+            token = enter(Gone())
+            try:
+                task.coroutine.close()
+            except KeyboardInterrupt:
+                raise
+            except BaseException:
+                # Whatever its cleaning up does here, nobody hears of it. One that goes on in spite of all
+                # is forgotten here and now: were it collected later, it would go on elsewhere.
+                task.coroutine = ended()
+            finally:
+                leave(token)
 
     def discard(self) -> None:
         """Let go of the coroutines; what they would do on the way out is not done."""
@@ -489,6 +503,22 @@ class Execution:
         if self.waiting.pop(id, None) is not None:
             self.out.append(Drop(id))
 
+    def replace(self, event: Restarted) -> None:
+        """Give a task another input when it begins; raises `Invalid` for what none could take."""
+        if event.replace and not isinstance(event.input, dict):
+            raise Invalid(
+                f"the input of {event.task} is an object by parameter, not {type(event.input).__name__}",
+                hint='give it as in {"amount": 5}',
+            )
+        self.replaced = (event.task, event.input) if event.replace else None
+
+    def replacement(self, path: str, data: dict[str, Json]) -> dict[str, Json]:
+        """Return what a task is given that begins now: what the run was retried with, if that is meant."""
+        if self.replaced is None or self.replaced[0] != path:
+            return data
+        data, self.replaced = self.replaced[1], None
+        return data
+
     def path(self, name: str) -> str:
         """Return the path of a task of that name: `/charge`, the next time `/charge#2`."""
         self._names[name] = count = self._names.get(name, 0) + 1
@@ -508,6 +538,12 @@ class Execution:
                 if not self._quiet:
                     self.out.append(then)
                 return
+        if what == LOGGED:
+            return
+        self._checked = _past(recorded, checked, _MAY_BE_GONE)
+        if self._checked > checked:
+            self.note(task, what, kind, attempt, data)
+            return
         self.out.append(Note(task, what, kind, attempt, data))
         raise self._mismatch()
 
@@ -525,11 +561,13 @@ class Execution:
             return known
         recorded = self._recorded
         if recorded is not None:
-            then = recorded[self._checked] if self._checked < len(recorded) else None
-            if then is None or then.what != "patched" or then.task != id:
+            place = _past(recorded, self._checked, {LOGGED})
+            then = recorded[place] if place < len(recorded) else None
+            if then is None or then.what != PATCHED or then.task != id:
                 self.patches[id] = False
                 return False
-        self.note(id, "patched")
+            self._checked = place
+        self.note(id, PATCHED)
         self.patches[id] = True
         return True
 
@@ -546,11 +584,11 @@ class Execution:
 
     def place(self) -> str:
         """Return where the workflow's code waits or was stopped: `orders.py:42`."""
-        file, line = _place(self._driving.coroutine if self._driving is not None else None)
+        file, line = place_of(self._driving.coroutine if self._driving is not None else None)
         return f"{file}:{line}" if file else self.workflow.name
 
     def _foreign(self, asked: object) -> Nondeterministic:
-        file, line = _place(self._driving.coroutine if self._driving is not None else None)
+        file, line = place_of(self._driving.coroutine if self._driving is not None else None)
         kind = type(asked).__qualname__
         return Nondeterministic(
             f"{file}:{line}: the workflow awaits something that is not Tenuto's ({kind})",
@@ -615,13 +653,8 @@ class Execution:
         return waiting
 
 
-def _place(coroutine: Any) -> tuple[str, int]:
-    """Return file and line of the innermost coroutine of a chain that wait for one another."""
-    file, line = "", 0
-    while coroutine is not None:
-        frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "ag_frame", None)
-        if frame is None:
-            break
-        file, line = frame.f_code.co_filename, frame.f_lineno
-        coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "ag_await", None)
-    return file.rpartition("/")[2], line
+def _past(notes: Sequence[Note], place: int, kinds: Container[str]) -> int:
+    """Return the next place where a note of another kind stands, or the end."""
+    while place < len(notes) and notes[place].what in kinds:
+        place += 1
+    return place

@@ -16,7 +16,8 @@ import msgspec
 
 from tenuto.authoring.asking import enter, leave
 from tenuto.authoring.declare import Step, Workflow
-from tenuto.authoring.execution import Execution, Fresh, Guard
+from tenuto.authoring.execution import Execution, Fresh
+from tenuto.authoring.tasks import Guard
 from tenuto.engine.advance import Run, accepts, advance, is_busy
 from tenuto.engine.model import (
     STUCK,
@@ -40,6 +41,7 @@ from tenuto.engine.model import (
 )
 from tenuto.engine.stuck import HistoryMismatch, Stuck
 from tenuto.engine.table import Table
+from tenuto.errors import InvalidInput
 
 _ANSWERED: Final = (Answered, Failed)
 _ANSWERS: Final = frozenset({*_ANSWERED, Arrived})
@@ -72,6 +74,8 @@ class PythonProgram:
         """Run the code from its start to where all of it waits."""
         run = restarted.run if restarted else started.run
         execution = Execution(self.workflow, run, started.nonce, self._know, self._guard)
+        if restarted is not None:
+            execution.replace(restarted)
         return self._go_on(Place(execution, 0), [started], recorded)
 
     def step(
@@ -83,6 +87,9 @@ class PythonProgram:
         if place.deferred:
             if isinstance(event, CancelRequested):
                 return place, [Finish("cancelled")]
+            if isinstance(event, Restarted):
+                # It says what the task is given that the events which could not be taken yet begin.
+                return Place(place.execution, place.position, (event, *place.deferred)), []
             if not isinstance(event, Resumed):
                 return Place(place.execution, place.position, (*place.deferred, event)), []
             return self._go_on(place, place.deferred, recorded)
@@ -103,6 +110,8 @@ class PythonProgram:
                 return Place(execution, execution.position, deferred), execution.stuck(
                     str(recorded[-1].data if recorded else "")
                 )
+            if number and execution.is_late(event):
+                continue
             try:
                 execution.take(event)
             except Stuck as stuck:
@@ -139,7 +148,13 @@ class PythonProgram:
 
     def _recall_answers(self, run: Run, entries: Sequence[Entry], position: int) -> tuple[Run, int]:
         """Fold answers and arrivals up to the next entry of another kind, without a `Run` for each."""
-        execution, opened = run.state.execution, dict(run.open)
+        execution: Execution = run.state.execution
+        return execution.context.run(self._recall_inside, execution, run, entries, position)
+
+    def _recall_inside(
+        self, execution: Execution, run: Run, entries: Sequence[Entry], position: int
+    ) -> tuple[Run, int]:
+        opened = dict(run.open)
         token = enter(execution)
         try:
             while position < len(entries):
@@ -160,10 +175,12 @@ class PythonProgram:
                         opened[command.id] = command
                 position += 1
         except HistoryMismatch as mismatch:
-            execution.dead = True
+            execution.discard()
             raise HistoryMismatch(mismatch.recorded, mismatch.asked, position + 1) from None
+        except InvalidInput as refusal:
+            raise execution.refused(refusal) from None
         except BaseException:
-            execution.dead = True
+            execution.discard()
             raise
         finally:
             leave(token)

@@ -81,8 +81,9 @@ class Undoing:
         self.under_way.discard(id)
 
     def settle(self) -> None:
-        """What was done so far is not taken back any more."""
+        """What was done so far is not taken back any more, nor what was left alone."""
         self._done.clear()
+        self.under_way.clear()
 
     def proceed(self) -> Sequence[str] | None:
         """Take back what is left, one after the other; once nothing is, return what could not be."""
@@ -94,7 +95,8 @@ class Undoing:
         self._busy = True
         arguments = {**done.arguments, "result": done.output}
         if done.undo.names is not None:
-            arguments = {name: arguments[name] for name in done.undo.names}
+            # A run that was retried with other arguments may lack some: the undo says so itself.
+            arguments = {name: arguments[name] for name in done.undo.names if name in arguments}
         self._execution.open_undo(done.undo, arguments, done.key + "/undo", self)
         return None
 

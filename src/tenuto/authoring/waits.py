@@ -62,6 +62,7 @@ class Action(Waiting):
     progress: Json = None
     pausing = False
     left = False
+    doubtful = False
     undo: Undo | None = None
     undoing = False
 
@@ -88,9 +89,7 @@ class Action(Waiting):
     def open(self) -> None:
         """Ask for it, for the first time."""
         execution = self.execution
-        replaced = execution.replaced
-        if replaced is not None and replaced[0] == self.path:
-            self.arguments, execution.replaced = replaced[1], None
+        self.arguments = execution.replacement(self.path, self.arguments)
         execution.note(self.path, "started", self.kind)
         self.key = self.key or f"{execution.run}-{execution.epoch}{self.path}"
         self._ask()
@@ -117,11 +116,13 @@ class Action(Waiting):
         """Try again, or tell who asked."""
         retry = self.retry
         fault = fault.at(self.path)
+        if self.undo is not None and self.undo.unknown and fault.status == TIMEOUT_STATUS:
+            self.doubtful = True
         if not self.left and retry is not None and fault.transient and self.attempt < retry.attempts:
             self._pause(retry)
             return
         self.execution.note(self.path, "faulted", self.kind, self.attempt, fault.to_json())
-        if self.undo is not None and fault.status == TIMEOUT_STATUS and self.undo.unknown:
+        if self.doubtful:
             self.execution.undoing.remember(self, None)
         if self.left:
             self.execution.undoing.ended(self.id)
@@ -165,12 +166,24 @@ class Action(Waiting):
 
     def stop(self) -> None:
         """Nobody needs it: stop it, unless it is under way and may have to be taken back."""
-        if self.undo is None or self.pausing or self.undoing:
-            super().stop()
-            return
-        self.left = True
-        self.execution.undoing.leave_alone(self.id)
+        if not self.leave():
+            self.abandon()
         self.asker.fail(Cancelled())
+
+    def leave(self) -> bool:
+        """Let it end although nobody needs it, if it may have to be taken back; return whether it may."""
+        if self.undo is None or self.pausing or self.undoing:
+            return False
+        if not self.left:
+            self.left = True
+            self.execution.undoing.leave_alone(self.id)
+        return True
+
+    def abandon(self) -> None:
+        """Drop it; an attempt of it that nobody knows the end of may have to be taken back."""
+        super().abandon()
+        if self.doubtful:
+            self.execution.undoing.remember(self, None)
 
 
 class Timer(Waiting):
@@ -221,6 +234,7 @@ class Child(Waiting):
         super().__init__(execution, asker, name)
         self.returns = returns
         execution.note(self.path, "started", self.kind)
+        data = execution.replacement(self.path, data)
         self.id = execution.want(lambda id: StartRun(id, self.path, namespace, name, version, data), self)
 
     def answered(self, output: Json) -> None:
@@ -256,11 +270,14 @@ class EventWaiting(Waiting):
 
     def take(self, event: dict[str, Json]) -> None:
         """An event came: if it is the one, tell who asked."""
+        ask = self.ask
         try:
-            if not self.ask.accepts(event):
+            if not self.execution.watched(lambda: ask.accepts(event)):
                 return
-            value = self.ask.read(event)
-        except Exception as error:
+            value = ask.read(event)
+        except (Stuck, KeyboardInterrupt):
+            raise
+        except BaseException as error:
             self._end("faulted")
             self.asker.fail(error)
             return

@@ -145,8 +145,11 @@ def advance(
         return _apply("running", Table(), 0, None, state, commands)
     answered = event.id if isinstance(event, _ANSWERS) else None
     state, commands = program.step(run.state, event, recorded)
-    held = run.status == "suspended" and not isinstance(event, CancelRequested)
-    return _apply("suspended" if held else "running", run.open, run.busy, answered, state, commands)
+    if run.status != "suspended":
+        return _apply("running", run.open, run.busy, answered, state, commands)
+    if not isinstance(event, CancelRequested):
+        return _apply("suspended", run.open, run.busy, answered, state, commands)
+    return _end_pause(*_apply("running", run.open, run.busy, None, state, commands))
 
 
 def recalled(program: Program, run: Run | None, entries: Sequence[Entry]) -> Run | None:
@@ -164,14 +167,18 @@ def _pause(
     At the end, everything that is open is carried out; and a program that was stuck takes what it could not.
     """
     state, commands = program.step(run.state, event, recorded) if run.state is not None else (None, [])
-    notes = tuple(command for command in commands if isinstance(command, Note))
     if isinstance(event, Suspended):
+        notes = tuple(command for command in commands if isinstance(command, Note))
         return msgspec.structs.replace(run, status="suspended", state=state), notes
-    now, wanted = _apply("running", run.open, run.busy, None, state, commands)
+    return _end_pause(*_apply("running", run.open, run.busy, None, state, commands))
+
+
+def _end_pause(now: Run, wanted: tuple[Command, ...]) -> tuple[Run, tuple[Command, ...]]:
+    """Want everything that is open, whether it was asked for before the pause, in it, or now."""
     if now.finish is not None or now.status == "suspended":
         return now, wanted
-    drops = tuple(command for command in wanted if isinstance(command, Drop))
-    return now, (*notes, *drops, *now.open.values())
+    kept = tuple(command for command in wanted if isinstance(command, Note | Drop))
+    return now, (*kept, *now.open.values())
 
 
 def _progress(

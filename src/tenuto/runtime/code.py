@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from tenuto.authoring.declare import Step, Workflow
-from tenuto.authoring.execution import Guard
 from tenuto.authoring.program import PythonProgram
+from tenuto.authoring.tasks import Guard
 from tenuto.engine.ports import DocumentRow
 from tenuto.errors import CodeMissing, Invalid
 from tenuto.runtime.hot import Definition
