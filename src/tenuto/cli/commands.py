@@ -34,6 +34,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "connectors": Entry(
         "Write workflows", "tenuto.cli.connectors", "List what workflows can call, with parameters."
     ),
+    "test": Entry("Test workflows", "tenuto.cli.testing", "Run the test files of workflows."),
     "export": Entry(
         "Test workflows", "tenuto.cli.testing", "Write a run's history to a file, without secrets."
     ),

@@ -1,4 +1,4 @@
-"""`tenuto export` and `tenuto check-replay`: recorded histories, and code that still has to fit them."""
+"""`tenuto test`, `tenuto export` and `tenuto check-replay`: does a workflow do what it should, still?"""
 
 from __future__ import annotations
 
@@ -15,13 +15,92 @@ from tenuto.cli.exits import COMPLETED, FAULTED, INVALID
 from tenuto.cli.files import known_files, read
 from tenuto.cli.options import complete_run, database_option, settings_of
 from tenuto.cli.output import write
+from tenuto.cli.problems import described
+from tenuto.cli.terminal import duration
 from tenuto.cli.text import printable
 from tenuto.cli.wiring import Wiring
 from tenuto.engine.ports import DocumentRow
-from tenuto.errors import InvalidInput
+from tenuto.errors import InvalidDocument, InvalidInput, NotFound
 from tenuto.operations.documents import check, definition, is_workflow
 from tenuto.operations.history import find_row
 from tenuto.operations.recorded import RunHistory, recorded_history
+
+
+@click.command(short_help="Run the test files of workflows.")
+@click.argument("paths", metavar="[FILE|FOLDER]...", nargs=-1, type=click.Path(path_type=Path))
+@click.option("-k", "wanted", metavar="TEXT", help="Only cases whose file or name has this text in it.")
+@click.option(
+    "--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write a report for CI (JUnit XML)."
+)
+@click.pass_obj
+def test(wiring: Wiring, /, paths: tuple[Path, ...], wanted: str | None, junit: Path | None) -> int:
+    """Run the cases in each FILE, and in all *.test.yaml files below each FOLDER (default: this one).
+
+    A case has an input, stubs that answer in place of the outside world, and what is expected: the
+    output or error, the calls made, the time that passed. Time is virtual: a wait of 30 days takes
+    none. The exit status is 1 if a case fails, 2 if a file is not valid.
+
+    \b
+    Examples:
+      tenuto test
+      tenuto test order.test.yaml -k refund
+      tenuto test workflows/ --junit report.xml
+    """
+    kit = wiring.kit()
+    files = [file for path in paths or (Path(),) for file in kit.find_test_files(path)]
+    if not files:
+        raise InvalidInput("there is no test file here", hint="end the name of one in .test.yaml")
+    outcomes: list[Any] = []
+    invalid = 0
+    for file in files:
+        try:
+            cases = kit.read_test_file(file).cases
+        except InvalidDocument as error:
+            invalid += 1
+            for problem in error.problems:
+                click.echo(described(str(file), read(str(file)).decode(errors="replace"), problem) + "\n")
+            continue
+        for case in cases:
+            if wanted is None or wanted.casefold() in case.id.casefold():
+                outcomes.append(asyncio.run(kit.play(case)))
+                _tell(outcomes[-1])
+    if junit is not None:
+        _write(junit, kit.junit(outcomes))
+    return _summed_up(outcomes, invalid, wanted)
+
+
+def _tell(outcome: Any) -> None:
+    """Print a line on a case, and what went otherwise."""
+    case = outcome.case
+    word = click.style("passed", fg="green") if outcome.passed else click.style("FAILED", fg="red", bold=True)
+    click.echo(f"{word}  {printable(case.id)} ({duration(outcome.seconds)})")
+    if not outcome.passed:
+        click.echo(click.style(f"  {case.file.name}:{case.line}", dim=True))
+    for failure in outcome.failures:
+        for line in failure.splitlines():
+            color = {"-": "red", "+": "green"}.get(line[:1])
+            click.echo("  " + click.style(printable(line), fg=color))
+
+
+def _summed_up(outcomes: Sequence[Any], invalid: int, wanted: str | None) -> int:
+    """Print how many passed; return the exit status."""
+    if not outcomes and not invalid:
+        raise NotFound(f"no case has {wanted!r} in its name", hint="without -k all are run")
+    failed = sum(not outcome.passed for outcome in outcomes)
+    parts = [f"{len(outcomes) - failed} passed"]
+    parts += [f"{failed} failed"] if failed else []
+    parts += [f"{invalid} file{'' if invalid == 1 else 's'} not valid"] if invalid else []
+    seconds = sum(outcome.seconds for outcome in outcomes)
+    click.echo(f"{', '.join(parts)} in {duration(seconds)}")
+    return INVALID if invalid else FAULTED if failed else COMPLETED
+
+
+def _write(file: Path, content: bytes) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    except OSError as error:
+        raise InvalidInput(f"cannot write {file}: {error.strerror or error}") from error
 
 
 @click.command(short_help="Write a run's history to a file, without secrets.")
@@ -70,11 +149,7 @@ def export(
     if output is None:
         click.echo(history.encode(), nl=False)
         return
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_bytes(history.encode())
-    except OSError as error:
-        raise InvalidInput(f"cannot write {output}: {error.strerror or error}") from error
+    _write(output, history.encode())
     click.echo(f"{output} is written: {history.workflow}, {len(history.entries)} entries.", err=True)
 
 

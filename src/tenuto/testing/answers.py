@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from tenuto.authoring.declare import Step
+from tenuto.authoring.declare import PYTHON, Step
+from tenuto.engine.model import Json
 from tenuto.errors import ERROR_BASE, Fault, Faulted, InvalidInput
 
 STANDARD_STATUS: Final = {
@@ -91,8 +92,13 @@ NEVER: Final = After(None)
 """An answer that never comes: for tests of timeouts."""
 
 
-class NoMoreAnswers(Exception):
-    """A list of answers has come to its end."""
+class NoAnswer(Exception):
+    """There is no answer for a call: `message` says why, `hint` how to give one."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
 
 
 class Answers:
@@ -104,18 +110,18 @@ class Answers:
         self._one_each = list(answer) if isinstance(answer, list) else None
         self._always = answer
 
-    def __len__(self) -> int:
-        """Return how many calls can be answered; 0 if that is any number."""
-        return 0 if self._one_each is None else len(self._one_each)
-
-    def next(self, attempt: object) -> Any:
-        """Return the answer for an attempt, the same if it is made again; raises `NoMoreAnswers`."""
+    def next(self, path: str, attempt: object, arguments: dict[str, Json]) -> Any:
+        """Return the answer for an attempt, the same if it is made again; raises `NoAnswer`."""
         number = self.given.setdefault(attempt, len(self.given))
         if self._one_each is None:
             return self._always
-        if number >= len(self._one_each):
-            raise NoMoreAnswers
-        return self._one_each[number]
+        if number < len(self._one_each):
+            return self._one_each[number]
+        raise NoAnswer(
+            f"`{path}` was called for the {ordinal(number + 1)} time, and there are answers for"
+            f" {len(self._one_each)}",
+            f"give one more, or one for all calls: env.replace({shown(path)}, answer)",
+        )
 
 
 async def settle(answer: Any, call: Callable[[Callable[..., Any]], Any]) -> Any:
@@ -141,3 +147,18 @@ def call_by_name(function: Callable[..., Any], arguments: dict[str, Any]) -> Any
         return function(**arguments)
     taken = {parameter.name for parameter in parameters}
     return function(**{name: value for name, value in arguments.items() if name in taken})
+
+
+def shown(path: str) -> str:
+    """Return a function as it is named in a test: a step by its variable, another by its text."""
+    return path.removeprefix(f"{PYTHON}.") if path.startswith(f"{PYTHON}.") else f'"{path}"'
+
+
+def ordinal(number: int) -> str:
+    """Return a number as it counts.
+
+    >>> ordinal(1), ordinal(12), ordinal(22)
+    ('1st', '12th', '22nd')
+    """
+    last = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{last}"

@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from difflib import unified_diff
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -28,6 +27,7 @@ from tenuto.engine.ports import RunRow
 from tenuto.errors import Conflict, InvalidInput, StorageFailed, Unavailable
 from tenuto.runtime.recording import reason_of
 from tenuto.testing.answers import seconds_of
+from tenuto.testing.differences import difference
 from tenuto.testing.documents import Document
 from tenuto.testing.doubles import Recorded
 from tenuto.testing.driving import DrivenWorker
@@ -277,13 +277,3 @@ def _compare(whole: _Played, played: _Played, name: str) -> None:
         found.append("other calls were made:\n" + difference(whole.effects(), played.effects()))
     if found:
         raise AssertionError("\n".join([f"{name}:", *found]))
-
-
-def difference(expected: Json, found: Json) -> str:
-    """Return two values' difference as lines: `-` is what was expected, `+` what was found."""
-    before, after = (
-        msgspec.json.format(msgspec.json.encode(value, order="sorted"), indent=2).decode().splitlines()
-        for value in (expected, found)
-    )
-    lines = unified_diff(before, after, "expected", "found", n=2, lineterm="")
-    return "\n".join(line.rstrip() for line in lines)

@@ -17,14 +17,16 @@ Document: TypeAlias = str | Path | Mapping[str, Any]
 _SUFFIXES: Final = (".yaml", ".yml", ".json")
 
 
-def document_row(document: Document) -> DocumentRow:
-    """Return a YAML document as it is stored.
+def document_row(document: Document | DocumentRow) -> DocumentRow:
+    """Return a YAML document as it is stored; one that is so already as it is.
 
     Raises:
         InvalidDocument: It has mistakes.
         NotFound: There is no such file.
         InvalidInput: This is no document.
     """
+    if isinstance(document, DocumentRow):
+        return document
     if isinstance(document, Mapping):
         return definition(check("<dict>", msgspec.json.encode(dict(document))))
     if isinstance(document, str) and "\n" in document.strip():

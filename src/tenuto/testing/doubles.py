@@ -12,22 +12,24 @@ from typing import Any, Final
 
 import msgspec
 
+from tenuto.authoring.data import Codec
 from tenuto.authoring.declare import PYTHON, Step
 from tenuto.authoring.step_context import StepContext, inside_step
 from tenuto.engine.model import Json
-from tenuto.errors import Faulted, InvalidInput, configuration_fault, timeout_fault
+from tenuto.errors import Faulted, InvalidInput, NotFound, configuration_fault, timeout_fault
 from tenuto.plugin import Call
 from tenuto.runtime.actions import Functions, Invocable
 from tenuto.runtime.calling import failed, fit, given, lost
 from tenuto.runtime.catalog import DEFAULT_CONNECTOR, Catalog
 from tenuto.runtime.function import Function
 from tenuto.runtime.steps import PythonStep
-from tenuto.testing.answers import After, Answers, NoMoreAnswers, call_by_name, settle
+from tenuto.testing.answers import After, Answers, NoAnswer, call_by_name, settle, shown
 from tenuto.testing.passing import Passing
 
 HARMLESS: Final = ("core.*",)
 """Functions that tests may call for real: they reach nothing outside."""
 
+_ANY: Final[Codec[Any]] = Codec(Any, "the answer of a step whose code is not at hand")
 RESOURCE: Final = "resource.read"  # harmless too where it reads the files beside the workflow
 
 
@@ -89,8 +91,13 @@ class Doubles:
         """Return what stands for a function; raises `NotFound`."""
         assert self._real is not None
         path = _path(name)
-        real = self._real.find(name)
         answers = self._answers.get(path)
+        try:
+            real = self._real.find(name)
+        except NotFound:
+            if answers is None or not path.startswith(f"{PYTHON}."):
+                raise
+            return UnknownStep(self, path, answers)
         if answers is not None and isinstance(real, PythonStep):
             return ReplacedStep(self, path, real.step, answers)
         if answers is not None and isinstance(real, Function):
@@ -124,18 +131,15 @@ class Doubles:
         path: str,
         answers: Answers,
         made: Call,
+        arguments: dict[str, Json],
         call: Callable[[Callable[..., Any]], Any],
         limit: float | None = None,
     ) -> Any:
         """Return the next answer for a function, or raise it; `_TooLate` if it takes longer than `limit`."""
         try:
-            answer = answers.next((made.idempotency_key, made.attempt))
-        except NoMoreAnswers:
-            raise self.refused(
-                f"`{path}` was called for the {_ordinal(len(answers.given))} time, and there are answers for"
-                f" {len(answers)}",
-                f"give one more, or one for all calls: env.replace({_shown(path)}, answer)",
-            ) from None
+            answer = answers.next(path, (made.idempotency_key, made.attempt), arguments)
+        except NoAnswer as missing:
+            raise self.refused(missing.message, missing.hint) from None
         while isinstance(answer, After):
             if limit is not None and (answer.seconds is None or answer.seconds > limit):
                 await self.passing.sleep(limit)
@@ -163,10 +167,10 @@ class Real:
         """Call it, or refuse."""
         self._doubles.note(self._path, call, arguments)
         if not self._doubles.allows(self._path, arguments):
-            shown = _shown(self._path)
+            name = shown(self._path)
             raise self._doubles.refused(
                 f"the workflow calls `{self._path}`, which would reach outside, and tests do not do that",
-                f"replace it: env.replace({shown}, answer), or let it reach out: allow=[{shown}]",
+                f"replace it: env.replace({name}, answer), or let it reach out: allow=[{name}]",
             )
         with self._doubles.passing.acting():
             return await self._go_on(call, arguments)
@@ -199,6 +203,7 @@ class ReplacedStep:
                     self._path,
                     self._answers,
                     call,
+                    arguments,
                     lambda answer: answer(*args, **kwargs),
                     step.timeout_seconds,
                 )
@@ -214,13 +219,38 @@ class ReplacedStep:
         return fit(step, value)
 
 
+class UnknownStep:
+    """A step that a document calls and whose code is not at hand: its arguments are taken as they are."""
+
+    def __init__(self, doubles: Doubles, path: str, answers: Answers) -> None:
+        self._doubles = doubles
+        self._path = path
+        self._answers = answers
+
+    def accepts(self, name: str) -> bool:
+        """True: nobody knows its parameters."""
+        return True
+
+    async def invoke(self, call: Call, arguments: dict[str, Json]) -> Json:
+        """Answer for it."""
+        self._doubles.note(self._path, call, arguments)
+        with self._doubles.passing.acting():
+            value = await self._doubles.answer(
+                self._path, self._answers, call, arguments, lambda answer: call_by_name(answer, arguments)
+            )
+        return _ANY.encode(value)
+
+
 def replaced_function(doubles: Doubles, path: str, real: Function, answers: Answers) -> Function:
     """Return a connector's function that checks its arguments as ever, and is then answered for."""
 
     async def implementation(call: Call, **arguments: Any) -> Any:
-        doubles.note(path, call, msgspec.to_builtins(arguments))
+        plain = {name.removesuffix("_"): msgspec.to_builtins(value) for name, value in arguments.items()}
+        doubles.note(path, call, plain)
         with doubles.passing.acting():
-            return await doubles.answer(path, answers, call, lambda answer: call_by_name(answer, arguments))
+            return await doubles.answer(
+                path, answers, call, plain, lambda answer: call_by_name(answer, arguments)
+            )
 
     twin = copy.copy(real)
     twin._implementation = implementation
@@ -255,15 +285,6 @@ def _path(name: str) -> str:
     return path if "." in path or "*" in path else f"{DEFAULT_CONNECTOR}.{path}"
 
 
-def _shown(path: str) -> str:
-    return path.removeprefix(f"{PYTHON}.") if path.startswith(f"{PYTHON}.") else f'"{path}"'
-
-
 def _is_local(endpoint: Json) -> bool:
     uri = endpoint.get("uri") if isinstance(endpoint, dict) else endpoint
     return isinstance(uri, str) and ("://" not in uri or uri.startswith("file:"))
-
-
-def _ordinal(number: int) -> str:
-    last = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number}{last}"

@@ -21,7 +21,7 @@ from tenuto.authoring.asking import ChildCall
 from tenuto.authoring.data import Codec
 from tenuto.authoring.declare import Step, Workflow
 from tenuto.engine.model import Entry, Json
-from tenuto.engine.ports import RunRow
+from tenuto.engine.ports import DocumentRow, RunRow
 from tenuto.errors import InvalidInput
 from tenuto.operations.runs import start_run
 from tenuto.runtime.recording import read_entry
@@ -48,7 +48,7 @@ class Environment:
         workflows: Iterable[Workflow[..., Any]] = (),
         *,
         steps: Iterable[Step[..., Any]] = (),
-        documents: Iterable[Document] = (),
+        documents: Iterable[Document | DocumentRow] = (),
         secrets: Mapping[str, Any] | None = None,
         start_time: datetime = START_TIME,
         auto_advance: bool = True,
@@ -175,10 +175,13 @@ class Environment:
             raise InvalidInput(
                 "a document has one input", hint='give it as one value: env.run(doc, {"a": 1})'
             )
-        row = document_row(workflow)
+        return await self.start_row(document_row(workflow), args[0] if args else {}, id=id)
+
+    async def start_row(self, row: DocumentRow, data: Json, *, id: str | None = None) -> Handle[Any]:
+        """Start a run of a document that is checked already."""
+        stage = await self._opened()
         await stage.desk.journal.put_documents([row])
-        data = _ANY.encode(args[0] if args else {})
-        return Handle(stage, await start_run(stage.desk, row, data, run=id), _ANY)
+        return Handle(stage, await start_run(stage.desk, row, _ANY.encode(data), run=id), _ANY)
 
     async def run(self, workflow: Any, *args: Any, id: str | None = None, **kwargs: Any) -> Any:
         """Start a run, wait for its end and return its result; see `start`. Raises what it fails with."""

@@ -15,7 +15,12 @@ from tenuto.engine.stuck import Stuck
 from tenuto.errors import TenutoError
 from tenuto.operations.modules import load_module
 from tenuto.operations.recorded import RunHistory, recorded_history
+from tenuto.testing.cases import find_test_files, read_test_file
+from tenuto.testing.junit import junit
+from tenuto.testing.playing import play
 from tenuto.testing.replay import Present, read, replay
+
+__all__ = ["Replays", "Verdict", "find_test_files", "junit", "play", "read_test_file"]
 
 OPEN_RUNS_PAGE = 1_000
 

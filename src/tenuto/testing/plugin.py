@@ -1,4 +1,4 @@
-"""The pytest plugin: the fixture `tenuto_env`.
+"""The pytest plugin: the fixture `tenuto_env`, and `*.test.yaml` files as tests.
 
 Every pytest of a user who has Tenuto installed loads this, so it imports nothing until it is needed.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -24,3 +24,13 @@ def tenuto_env() -> Iterator[Environment]:
     environment: Environment = import_module("tenuto.testing.environment").Environment()
     yield environment
     environment.close()
+
+
+def pytest_collect_file(file_path: Any, parent: pytest.Collector) -> pytest.Collector | None:
+    """Collect `*.test.yaml` files."""
+    if not file_path.name.endswith((".test.yaml", ".test.yml")):
+        return None
+    collector: pytest.Collector = import_module("tenuto.testing.collecting").TestFile.from_parent(
+        parent, path=file_path
+    )
+    return collector

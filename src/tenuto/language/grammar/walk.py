@@ -79,8 +79,11 @@ class Walk:
     `outer` are the property names of the mappings around it. `damaged` are the places where a
     property was not recognised: what seems to be missing there may only be misspelt, so
     nothing is said about it twice. `variables` are the names that the document binds; `loose`
-    is the mode in which expressions inside longer text are evaluated too.
+    is the mode in which expressions inside longer text are evaluated too. `page` is where the
+    anchors stand.
     """
+
+    page = "docs/reference/language.md"
 
     def __init__(self, source: Source, task: Shape) -> None:
         self.source = source
@@ -119,7 +122,7 @@ class Walk:
         """Record a problem at a known line and column, unless that was said already."""
         if self.is_full(severity):
             return
-        told = f"{hint} See docs/reference/language.md#{self.anchor}.".lstrip()
+        told = f"{hint} See {self.page}#{self.anchor}.".lstrip()
         if len(message) > MAXIMUM_MESSAGE:
             message = message[: MAXIMUM_MESSAGE - 1] + "…"
         problem = Problem(code, *position, pointer_of(at), message, told, severity)
