@@ -50,6 +50,7 @@ class Replays:
         self._documents = list(documents)
         self._folder = folder
         self._loaded: set[str] = set()
+        self._now: Present | None = None
 
     def files(self, names: Iterable[str]) -> Iterator[Verdict]:
         """Judge each of these files."""
@@ -87,7 +88,10 @@ class Replays:
         if module is not None and module not in self._loaded and not self._is_given(history):
             self._loaded.add(module)
             self._workflows += load_module(module, self._folder).workflows.values()
-        return Present(self._workflows, self._documents)
+            self._now = None
+        if self._now is None:
+            self._now = Present(self._workflows, self._documents)
+        return self._now
 
     def _is_given(self, history: RunHistory) -> bool:
         run = history.run
