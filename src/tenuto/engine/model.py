@@ -1,6 +1,7 @@
 """The words of the engine: what a run is told, what it wants, and what is kept of it.
 
-All values are frozen. Events are facts from outside and the only truth; commands are wishes
+All values are frozen, and none can be part of a cycle, so the garbage collector need not look at them.
+Events are facts from outside and the only truth; commands are wishes
 that follow from them and are never stored; notes say what happened to which task, so that a
 run's history can be read without folding it again.
 """
@@ -25,7 +26,7 @@ TERMINAL: Final[frozenset[str]] = frozenset({"cancelled", "faulted", "completed"
 # ── events: what a run is told ───────────────────────────────────────────────────────────
 
 
-class Started(msgspec.Struct, frozen=True, array_like=True, tag="started"):
+class Started(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="started"):
     """The run exists. `time` is in seconds since the epoch, UTC, here and in every event.
 
     `nonce` marks references to secrets inside this run, so that outside data cannot forge one.
@@ -43,7 +44,7 @@ class Started(msgspec.Struct, frozen=True, array_like=True, tag="started"):
     version: int = JOURNAL_VERSION
 
 
-class Answered(msgspec.Struct, frozen=True, array_like=True, tag="answered"):
+class Answered(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="answered"):
     """The command `id` ended well: an action's output, an expression's value, a timer (null).
 
     `scheme` names the kind of credential that the action used, if it used one.
@@ -55,7 +56,7 @@ class Answered(msgspec.Struct, frozen=True, array_like=True, tag="answered"):
     scheme: str | None = None
 
 
-class Failed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
+class Failed(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="failed"):
     """The command `id` ended with a fault."""
 
     time: float
@@ -63,21 +64,21 @@ class Failed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
     fault: Fault
 
 
-class Arrived(msgspec.Struct, frozen=True, array_like=True, tag="arrived"):
+class Arrived(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="arrived"):
     """A CloudEvent that this run may listen for."""
 
     time: float
     event: dict[str, Json]
 
 
-class CancelRequested(msgspec.Struct, frozen=True, array_like=True, tag="cancel"):
+class CancelRequested(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="cancel"):
     """Somebody asked the run to stop for good."""
 
     time: float
     reason: str | None = None
 
 
-class Suspended(msgspec.Struct, frozen=True, array_like=True, tag="suspended"):
+class Suspended(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="suspended"):
     """The run was paused: facts are still recorded, no new command is carried out.
 
     `reason` is there if nobody asked for it: the code does not fit the run's history, for instance.
@@ -87,13 +88,13 @@ class Suspended(msgspec.Struct, frozen=True, array_like=True, tag="suspended"):
     reason: str | None = None
 
 
-class Resumed(msgspec.Struct, frozen=True, array_like=True, tag="resumed"):
+class Resumed(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="resumed"):
     """The pause is over; every open command is carried out."""
 
     time: float
 
 
-class Progressed(msgspec.Struct, frozen=True, array_like=True, tag="progressed"):
+class Progressed(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="progressed"):
     """The action of command `id` tells how far it is; its next start, after a crash too, is given that."""
 
     time: float
@@ -101,7 +102,7 @@ class Progressed(msgspec.Struct, frozen=True, array_like=True, tag="progressed")
     progress: Json
 
 
-class Restarted(msgspec.Struct, frozen=True, array_like=True, tag="restarted"):
+class Restarted(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="restarted"):
     """This run took over another's history and goes on by starting `task` again.
 
     `input` replaces the task's raw input when `replace` is true.
@@ -122,7 +123,7 @@ Event: TypeAlias = (
 # ── commands: what a run wants ───────────────────────────────────────────────────────────
 
 
-class Perform(msgspec.Struct, frozen=True, tag="perform"):
+class Perform(msgspec.Struct, frozen=True, gc=False, tag="perform"):
     """Call `function` of the catalog with `arguments`; answered with its result.
 
     `key` is the idempotency key, equal across attempts. Nothing waits for a `detached` action,
@@ -143,7 +144,7 @@ class Perform(msgspec.Struct, frozen=True, tag="perform"):
     progress: Json = None
 
 
-class Evaluate(msgspec.Struct, frozen=True, tag="evaluate"):
+class Evaluate(msgspec.Struct, frozen=True, gc=False, tag="evaluate"):
     """Evaluate an expression of the second lane in a child process; answered with its value."""
 
     id: int
@@ -153,28 +154,28 @@ class Evaluate(msgspec.Struct, frozen=True, tag="evaluate"):
     now: float
 
 
-class Wake(msgspec.Struct, frozen=True, tag="wake"):
+class Wake(msgspec.Struct, frozen=True, gc=False, tag="wake"):
     """Answer at the time `at`, never before."""
 
     id: int
     at: float
 
 
-class Listen(msgspec.Struct, frozen=True, tag="listen"):
+class Listen(msgspec.Struct, frozen=True, gc=False, tag="listen"):
     """Tell the run of CloudEvents of these types (None: of all) from now on."""
 
     id: int
     types: tuple[str, ...] | None
 
 
-class Emit(msgspec.Struct, frozen=True, tag="emit"):
+class Emit(msgspec.Struct, frozen=True, gc=False, tag="emit"):
     """Publish a CloudEvent; answered when every listener has it recorded."""
 
     id: int
     event: dict[str, Json]
 
 
-class StartRun(msgspec.Struct, frozen=True, tag="start"):
+class StartRun(msgspec.Struct, frozen=True, gc=False, tag="start"):
     """Start another run; answered with its output, or at once when `wait` is false."""
 
     id: int
@@ -186,13 +187,13 @@ class StartRun(msgspec.Struct, frozen=True, tag="start"):
     wait: bool = True
 
 
-class Drop(msgspec.Struct, frozen=True, tag="drop"):
+class Drop(msgspec.Struct, frozen=True, gc=False, tag="drop"):
     """Forget the open command `id`: stop its action, timer or child."""
 
     id: int
 
 
-class Note(msgspec.Struct, frozen=True, array_like=True):
+class Note(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """Something happened to a task; kept beside the event so that history reads without a fold.
 
     `what` is `started`, `completed`, `faulted`, `cancelled`, `skipped`, `retried`, `waiting`,
@@ -219,7 +220,7 @@ SIGNAL: Final = "io.tenuto.signal.v1"
 """The type of the event that brings a signal; its `subject` is the signal's name, its `data` the value."""
 
 
-class Finish(msgspec.Struct, frozen=True, tag="finish"):
+class Finish(msgspec.Struct, frozen=True, gc=False, tag="finish"):
     """The run is over."""
 
     status: Literal["completed", "faulted", "cancelled"]
@@ -231,7 +232,7 @@ Command: TypeAlias = Perform | Evaluate | Wake | Listen | Emit | StartRun | Drop
 Open: TypeAlias = Perform | Evaluate | Wake | Listen | Emit | StartRun
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True):
+class Entry(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One line of a journal: the event, and the notes that its fold gave."""
 
     event: Event

@@ -41,7 +41,7 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     outcome: dict[str, Json] | None = None
 
 
-class RunChange(msgspec.Struct, frozen=True):
+class RunChange(msgspec.Struct, frozen=True, gc=False):
     """New values of a run's row; a None leaves `ended` and `outcome` as they are."""
 
     number: int
@@ -52,7 +52,7 @@ class RunChange(msgspec.Struct, frozen=True):
     outcome: dict[str, Json] | None = None
 
 
-class Append(msgspec.Struct, frozen=True):
+class Append(msgspec.Struct, frozen=True, gc=False):
     """One encoded entry at position `seq` (from 1, without gaps) of run `number`'s journal."""
 
     number: int
@@ -68,7 +68,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     state: bytes
 
 
-class Batch(msgspec.Struct, frozen=True):
+class Batch(msgspec.Struct, frozen=True, gc=False):
     """What has to become durable together, or not at all."""
 
     appends: Sequence[Append] = ()
