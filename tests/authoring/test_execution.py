@@ -231,7 +231,7 @@ def test_nothing_to_gather_is_an_empty_list_and_nothing_to_race_is_refused() -> 
 
     @workflow
     async def flow() -> list[Any]:
-        return await gather(*[])
+        return list(await gather(*[]))
 
     assert Play(flow).output == []
     with pytest.raises(Invalid, match="a race of nothing"):
@@ -264,7 +264,7 @@ def test_each_stops_the_others_at_a_failure() -> None:
         seen = []
         try:
             async for result in each(add, range(10), at_once=4):
-                seen.append(result)
+                seen.append(result)  # noqa: PERF401  # what came before the failure counts
         except StepFailed:
             return seen
         return [-1]
@@ -739,6 +739,40 @@ def test_a_patch_is_taken_by_runs_that_have_not_passed_it() -> None:
     assert early.output == fresh.output == [101, 3]
     assert replayed.finish is not None
     assert replayed.finish.output == [101, 3]
+
+
+def test_log_lines_and_patches_may_go_and_log_lines_may_come() -> None:
+    """They are no part of what the code has to ask for again."""
+
+    @workflow(name="talking")
+    async def old() -> list[int]:
+        log("first")
+        if patched("everywhere"):
+            log("second")
+        return [await add(1), await add(2)]
+
+    @workflow(name="talking")
+    async def new() -> list[int]:
+        first = await add(1)
+        log("between")
+        return [first, await add(2)]
+
+    @workflow(name="talking")
+    async def still() -> list[int]:
+        log("something else")
+        assert patched("everywhere")
+        return [await add(1), await add(2)]
+
+    play = Play(old)
+    play.play({"add": lambda a, b: a + b})
+
+    for code in (new, still):
+        replayed, _ = again(code, play.entries)
+        recalled = PythonProgram(code, lambda step: None).recall(None, play.entries)
+        assert recalled is not None
+        assert replayed.finish == recalled.finish
+        assert replayed.finish is not None
+        assert replayed.finish.output == [2, 3]
 
 
 # ── many entries at once ─────────────────────────────────────────────────────────────────

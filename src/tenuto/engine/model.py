@@ -1,9 +1,9 @@
 """The words of the engine: what a run is told, what it wants, and what is kept of it.
 
 All values are frozen, and none can be part of a cycle, so the garbage collector need not look at them.
-Events are facts from outside and the only truth; commands are wishes
-that follow from them and are never stored; notes say what happened to which task, so that a
-run's history can be read without folding it again.
+Events are facts from outside and the only truth; commands are wishes that follow from them and are
+never stored; notes say what happened to which task, so that a run's history can be read without
+folding it again.
 """
 
 from __future__ import annotations
