@@ -9,7 +9,6 @@ is resumed, by then with mended code.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -47,8 +46,7 @@ _ANSWERED: Final = (Answered, Failed)
 _ANSWERS: Final = frozenset({*_ANSWERED, Arrived})
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """A state: the execution, how far it was, and the events that its code could not take yet."""
 
     execution: Execution
