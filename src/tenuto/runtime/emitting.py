@@ -6,10 +6,11 @@ has, events are held back.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 from tenuto.engine.model import Emit
+from tenuto.errors import Conflict, NotFound
 from tenuto.runtime.hot import Hot, wanted
 from tenuto.runtime.listeners import Listeners
 
@@ -65,17 +66,41 @@ class Emitting:
         if all(run in self._runs for run in runs):
             self._record(hot, command, [self._runs[run] for run in runs])
         else:
-            self._spawn(hot, command.id, lambda: self._load_and_emit(hot, command, runs))
+            self._spawn(hot, command.id, lambda: self._load_and_emit(hot, command))
 
-    async def _load_and_emit(self, hot: Hot, command: Emit, runs: Iterable[str]) -> None:
-        listeners: list[Hot] = []
+    async def _load_and_emit(self, hot: Hot, command: Emit) -> None:
+        await self.with_listeners(
+            command.event["type"], lambda listeners: self._record(hot, command, listeners)
+        )
+
+    async def with_listeners(self, kind: str, record: Callable[[list[Hot]], None]) -> None:
+        """Call `record` with all runs that listen for a type, taken up from the disk if need be.
+
+        None of them is put aside before that. One that cannot be taken up hears nothing, until it can be.
+        """
+        runs = dict.fromkeys(self._listeners.all(kind))
+        held: dict[str, Hot] = {}
         try:
-            for run in runs:
-                other = await self._load(run)
-                if other is not None:
-                    other.held += 1
-                    listeners.append(other)
-            self._record(hot, command, listeners)
+            # While one is taken up, another may have to be folded anew.
+            while missing := [run for run in runs if self._runs.get(run) is not held.get(run, self)]:
+                for run in missing:
+                    if run in held:
+                        held.pop(run).held -= 1
+                    found = await self._find(run)
+                    if found is None:
+                        del runs[run]
+                    else:
+                        found.held += 1
+                        held[run] = found
+            record(list(held.values()))
         finally:
-            for other in listeners:
-                other.held -= 1
+            for found in held.values():
+                found.held -= 1
+
+    async def _find(self, run: str) -> Hot | None:
+        try:
+            return await self._load(run)
+        except (Conflict, NotFound):
+            # Its code is to be mended first: what others tell each other does not wait for that.
+            self._listeners.remove(run)
+            return None

@@ -118,6 +118,8 @@ class Memory:
         hot = self.runs.pop(run)
         if hot.run is not None:
             hot.definition.program.forget(hot.run.state)
+        # Whoever still works for it finds that it accepts nothing: its next copy begins that work again.
+        hot.run = None
         self._claim([run], self._load_flushed(run))
 
     async def _load_flushed(self, run: str) -> None:
@@ -242,6 +244,8 @@ class Memory:
             if there is None or there.ended is not None:
                 return True
             parent = await self._fold(there, *await self._journal.load(there.number))
+            if parent.run is not None:
+                parent.definition.program.forget(parent.run.state)
         return parent.run is not None and row.parent_command not in parent.run.open
 
     async def entries(self, number: int) -> AsyncIterator[bytes]:

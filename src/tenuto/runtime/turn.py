@@ -75,6 +75,8 @@ class Turn:
         """Give every run back what it was before; return those whose former state is stale by now."""
         stale = []
         for hot, (run, seq, row, stored) in self._before.items():
+            if run is None and hot.run is not None:
+                hot.definition.program.forget(hot.run.state)  # it was never there
             hot.run, hot.seq, hot.row, hot.stored = run, seq, row, stored
             if run is not None and run.state is not None and hot.definition.program.stale(run.state):
                 stale.append(hot)

@@ -143,6 +143,7 @@ class Worker:
         self._emitting = Emitting(
             self._hot, self._listeners, load=self._load, spawn=self._spawn, record=self._emit
         )
+        self._late: dict[str, list[Event]] = {}  # for runs that are being folded anew
         self._offspring: dict[str, list[str]] = {}  # children that their parents do not wait for
         self._settling = Settling(self._settled)
         self._ending = Settling(lambda run: False)
@@ -224,9 +225,12 @@ class Worker:
         self._check()
         if self._journal.pressure:
             await self._journal.drained()
-        loaded = [await self._load(run) for run in self._listeners.all(event["type"])]
-        now = self._clock.now()
-        self._feeding.feed([(hot, Arrived(now, event)) for hot in loaded if hot is not None])
+        await self._emitting.with_listeners(
+            event["type"],
+            lambda listeners: self._feeding.feed(
+                [(hot, Arrived(self._clock.now(), event)) for hot in listeners]
+            ),
+        )
         await self._flushed()
 
     def _renew(self, hot: Hot) -> None:
@@ -407,9 +411,8 @@ class Worker:
     def _carry_out(self, hot: Hot, command: Command, *, again: bool = False) -> None:
         """Do what a run wants, unless a later event has taken it back meanwhile."""
         run = hot.run
-        assert run is not None
-        if isinstance(command, Note) or self._stopped:
-            return
+        if run is None or isinstance(command, Note) or self._stopped:
+            return  # without a run: it is being folded anew, and wants this again then
         if isinstance(command, Drop):
             self._drop(hot, command.id)
             return
@@ -476,17 +479,16 @@ class Worker:
         except Exception as error:
             if self._stopped:
                 return
-            # What cannot be recorded, too large for instance, has failed.
-            failed = Failed(event.time, event.id, fault_of(error))
-            if hot.run is not None and hot.definition.program.stale(hot.run.state):
-                self._jobs.start(self._answer_later(hot.row.id, failed))
+            if hot.run is None:
+                # What follows from the answer cannot be recorded: it is not the action that has failed.
+                self._tell_later(hot, Suspended(event.time, _reason(error)))
             else:
-                self._feeding.feed([(hot, failed)])
+                # What cannot be recorded itself, nested too deep for instance, has failed.
+                self._feeding.feed([(hot, Failed(event.time, event.id, fault_of(error)))])
 
-    async def _answer_later(self, run: str, event: Failed) -> None:
-        hot = await self._load(run)
-        if hot is not None:
-            self._answer(hot, event)
+    def _tell_later(self, hot: Hot, event: Event) -> None:
+        """Tell a run that is being folded anew, before anything that it wants is begun again."""
+        self._late.setdefault(hot.row.id, []).append(event)
 
     # ── actions ───────────────────────────────────────────────────────────────────────
 
@@ -553,7 +555,11 @@ class Worker:
         try:
             self._feeding.feed([*told, (hot, Answered(now, command.id))])
         except Exception as error:
-            self._answer(hot, Failed(now, command.id, fault_of(error)))
+            failed = Failed(now, command.id, fault_of(error))
+            if hot.run is None:
+                self._tell_later(hot, failed)
+            else:
+                self._answer(hot, failed)
 
     async def _start_child(self, hot: Hot, command: StartRun, again: bool) -> None:
         run = child_of(hot.row.id, command.id)
@@ -648,6 +654,9 @@ class Worker:
         hot.idle = False
         if hot.orphaned:
             self._feeding.feed([(hot, no_longer_needed(self._clock.now()))])
+        for event in self._late.pop(hot.row.id, ()):
+            if accepts(hot.run, event):
+                self._feeding.feed([(hot, event)])
         self._emitting.revive()
         for command in list(hot.run.open.values()) if hot.run else ():
             self._carry_out(hot, command, again=True)
@@ -674,3 +683,9 @@ class Worker:
 
 def _not_before_mended(reason: str) -> Conflict:
     return Conflict(reason, hint="mend it, then `tenuto resume`")
+
+
+def _reason(error: Exception) -> str:
+    text = error.message if isinstance(error, TenutoError) else f"{type(error).__name__}: {error}"
+    hint = error.hint if isinstance(error, TenutoError) else None
+    return f"{text}\nhint: {hint or 'mend the code, then resume the run'}"
