@@ -236,6 +236,50 @@ def test_a_run_is_tried_again_from_a_step(shop: Path, tenuto: Call) -> None:
     assert (shop / "log").read_text() == "charge tea\n" * 2
 
 
+def test_what_was_taken_back_is_not_taken_over(tmp_path: Path, tenuto: Call) -> None:
+    """Else an order is shipped that is not paid any more, or the money goes back twice."""
+    (tmp_path / "pay.py").write_text("""
+from pathlib import Path
+from tenuto import step, workflow
+
+def tell(text: str) -> None:
+    with Path("log").open("a") as done:
+        print(text, file=done)
+
+@step
+def refund(order: str, result: str) -> None:
+    tell("refund")
+
+@step(undo=refund)
+def charge(order: str) -> str:
+    tell("charge")
+    return "receipt"
+
+@step
+def ship(order: str) -> str:
+    if Path("broken").exists():
+        raise RuntimeError("no truck")
+    return "parcel"
+
+@workflow
+async def order_flow(order: str) -> str:
+    await charge(order)
+    return await ship(order)
+""")
+    (tmp_path / "broken").touch()
+    failed = tenuto("run", "pay.py", "--id", "r", "--input", '{"order": "tea"}')
+    (tmp_path / "broken").unlink()
+    refused = tenuto("retry", "r", "--from", "ship")
+    again = tenuto("retry", "r", "--from", "/charge", "-o", "json")
+
+    assert failed.err.splitlines()[-2].endswith(" retry r --from /charge")
+    assert (refused.status, refused.out) == (2, "")
+    assert "what the run did before /ship is taken back (/refund)" in refused.err
+    assert "hint: begin with --from /charge, or start a new run" in refused.err
+    assert again.out == '"parcel"\n'
+    assert (tmp_path / "log").read_text().split() == ["charge", "refund", "charge"]
+
+
 # ── signal, query, emit ──────────────────────────────────────────────────────────────────
 
 

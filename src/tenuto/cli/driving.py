@@ -187,10 +187,7 @@ def _outcome(session: Session, row: RunRow, progress: Progress, format: str) -> 
         fault = outcome.get("error") or {}
         lines = [f"{status} after {took}: {fault_text(fault)[0]}", *fault_text(fault)[1:]]
         lines.append(f"Look closer: {session.suggest('show', row.id)}")
-        task = _failed_task(fault, progress)
-        if task is not None:
-            again = session.suggest("retry", row.id)
-            lines.append(f"Try again from there: {again} --from {_last_task(task)}")
+        lines.extend(_again(session.suggest("retry", row.id), fault, progress))
         note("\n".join(lines))
         note(msgspec.json.encode(fault).decode())
     elif row.status == "cancelled":
@@ -231,6 +228,16 @@ def _ways_to_send(session: Session, run: str, progress: Progress) -> list[str]:
         session.suggest("signal", run, name, "--data", "JSON") for kind, name in waits if kind == "signal"
     ]
     return signals or [session.suggest("emit", "TYPE", "--data", "JSON")]
+
+
+def _again(retry: str, fault: dict[str, Any], progress: Progress) -> list[str]:
+    """Return the command that tries again: from the failed task, or from the start if all is taken back."""
+    if any(task.type == "undo" for task in progress.tasks):
+        return [
+            f"What it did is taken back. To begin anew: {retry} --from {_last_task(progress.tasks[0].path)}"
+        ]
+    task = _failed_task(fault, progress)
+    return [] if task is None else [f"Try again from there: {retry} --from {_last_task(task)}"]
 
 
 def _failed_task(fault: dict[str, Any], progress: Progress) -> str | None:

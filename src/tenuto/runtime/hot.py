@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -123,7 +123,8 @@ def changed(row: RunRow, run: Run, time: float) -> tuple[RunRow, RunChange]:
 def find_start(entries: Sequence[Entry], task: str) -> tuple[str, int]:
     """Return a task's path and how many entries there are up to its last start.
 
-    The task is named by its path, or by its name if that is unique.
+    The task is named by its path, or by its name if that is unique. A workflow in Python takes back
+    what it did when it fails: what is taken back cannot be taken over.
     """
     starts = {
         note.task: position
@@ -131,14 +132,30 @@ def find_start(entries: Sequence[Entry], task: str) -> tuple[str, int]:
         for note in entry.notes
         if note.what == "started"
     }
-    if task in starts:
-        return task, starts[task]
-    named = [path for path in starts if path.rsplit("/", 1)[-1] == task]
-    if len(named) == 1:
-        return named[0], starts[named[0]]
-    if named:
+    named = [task] if task in starts else [path for path in starts if path.rsplit("/", 1)[-1] == task]
+    if len(named) > 1:
         raise Conflict(f"several tasks are called {task!r}", hint="name one by its path: " + ", ".join(named))
-    raise NotFound(f"no task {task!r} was started in that run", hint="started were: " + ", ".join(starts))
+    if not named:
+        raise NotFound(f"no task {task!r} was started in that run", hint="started were: " + ", ".join(starts))
+    _refuse_taken_back(entries, starts[named[0]], named[0])
+    return named[0], starts[named[0]]
+
+
+def _refuse_taken_back(entries: Sequence[Entry], cut: int, task: str) -> None:
+    """Refuse to take over actions of a workflow in Python that the run has taken back since."""
+    done = _notes(entries[:cut], "completed", {"step", "call"})
+    undone = _notes(entries[cut:], "started", {"undo"})
+    if done and undone:
+        raise Conflict(
+            f"what the run did before {task} is taken back ({', '.join(undone)}), so it cannot be taken over",
+            hint=f"begin with --from {done[0]}, or start a new run",
+        )
+
+
+def _notes(entries: Sequence[Entry], what: str, kinds: Container[str]) -> list[str]:
+    """Return the tasks of such notes, in order."""
+    notes = (note for entry in entries for note in entry.notes)
+    return [note.task for note in notes if note.what == what and note.kind in kinds]
 
 
 def retold(entries: Sequence[Entry], turn: Restarted) -> list[Event]:
