@@ -130,6 +130,7 @@ class Ask(Generic[R_co]):
         if found is None:
             execution()
         elif type(found) is Gone:
+            self.close()
             found.end()
         answer: R_co = yield self
         return answer
