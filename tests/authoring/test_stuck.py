@@ -329,6 +329,28 @@ def test_a_lambda_is_no_step() -> None:
     assert "`def`" in str(caught.value.hint)
 
 
+def test_a_method_is_no_step() -> None:
+    """Its object would not be there after a crash; a static function in a class is one."""
+
+    class Till:
+        @staticmethod
+        @step
+        def count(coins: int) -> int:
+            """Belong to nobody."""
+            return coins
+
+    with pytest.raises(Invalid, match=r"the method `Drawer\.count` cannot be a step") as caught:
+
+        class Drawer:
+            @step
+            def count(self) -> int:
+                """Belong to a drawer."""
+                return 1
+
+    assert "hand in what it needs" in str(caught.value.hint)
+    assert Till.count.name == "count"
+
+
 def test_a_workflow_is_async() -> None:
     """And says so."""
     with pytest.raises(Invalid, match="workflow `flow` is not async"):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tenuto import App, Signal, step, workflow
+from tenuto import App, Signal, Step, Workflow, step, workflow
 from tenuto.errors import Conflict
 
 LARGE = "x" * (33 * 1024 * 1024)
@@ -67,3 +67,47 @@ async def test_a_paused_run_can_be_waited_for(tmp_path: Path) -> None:
         await handle.resume()
 
         assert 8 == await result
+
+
+async def test_a_run_whose_code_has_two_steps_of_one_name_is_kept(tmp_path: Path) -> None:
+    """What it did is not taken back for a slip of the pen."""
+
+    @step(name="double")
+    async def other(number: int) -> int:
+        """Bear a name that is taken."""
+        return number
+
+    def code(second: Step[..., int]) -> Workflow[[], int]:
+        @workflow(name="twice")
+        async def twice() -> int:
+            return await second(await double(2))
+
+        return twice
+
+    slipped = code(other)
+    async with App(workflows=[slipped], database=tmp_path / "t.db") as app:
+        with pytest.raises(Conflict, match="two steps are called `double`"):
+            await (await app.start(slipped, id="a")).result()
+    async with App(workflows=[code(double)], database=tmp_path / "t.db") as app:
+        handle = app.handle("a")
+        await handle.resume()
+        result = await handle.result()
+
+    assert result == 8
+
+
+async def test_a_missing_await_is_named(tmp_path: Path) -> None:
+    """Where the call is passed on, as an argument or as the result."""
+
+    @workflow
+    async def argument() -> int:
+        return await double(double(2))  # type: ignore[arg-type]
+
+    @workflow
+    async def result() -> int:
+        return double(2)  # type: ignore[return-value]
+
+    async with App(workflows=[argument, result], database=tmp_path / "t.db") as app:
+        for flow in (argument, result):
+            with pytest.raises(Conflict, match="found a call that was not awaited: `await` is missing"):
+                await (await app.start(flow)).result()

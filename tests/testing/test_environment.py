@@ -169,6 +169,13 @@ async def test_a_result_that_cannot_come_is_told() -> None:
         with pytest.raises(Stalled, match=r"(?s)2025-01-02T00:00:00.*env\.pass_time"):
             await env.run(patient, 1)
     async with Environment(stalled_seconds=0.01) as env:
+
+        @workflow
+        async def asked() -> int:
+            return await go.receive()
+
+        with pytest.raises(Stalled, match=r"(?s)waits for a signal\n.*handle\.signal"):
+            await env.run(asked)
         handle = await env.start(LISTENING)
         await handle.suspend()
         with pytest.raises(Stalled, match=r"(?s)suspended.*handle\.resume"):

@@ -19,6 +19,7 @@ import re
 import textwrap
 from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any, Final, Generic, Literal, ParamSpec, Protocol, TypeVar, get_type_hints, overload
 
 from tenuto.authoring.asking import ChildCall, StepCall
@@ -281,12 +282,24 @@ def workflow(function: Any = None, /, **options: Any) -> Any:
 
 def _require_function(function: object, what: str) -> None:
     if inspect.isfunction(function) and function.__name__ != "<lambda>":
+        _refuse_method(function, what)
         return
     found = "a lambda" if inspect.isfunction(function) else f"{function!r}"
     raise Invalid(
         f"{found} cannot be a {what}: it has no name that lasts",
         hint=f"define a function with `def` and put @{what} over it",
     )
+
+
+def _refuse_method(function: FunctionType, what: str) -> None:
+    """Refuse a method: the object that it belongs to is gone when the process is."""
+    named = function.__qualname__.rpartition("<locals>.")[2]
+    first = next(iter(inspect.signature(function).parameters), "")
+    if first in {"self", "cls"} and "." in named:
+        raise Invalid(
+            f"the method `{named}` cannot be a {what}: its `{first}` is not recorded",
+            hint=f"put @{what} over a function, and hand in what it needs as arguments",
+        )
 
 
 def _result_type(function: Callable[..., Any]) -> Any:

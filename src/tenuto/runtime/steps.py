@@ -16,7 +16,7 @@ from typing import Any, Final
 from tenuto.authoring.declare import PYTHON, Step
 from tenuto.authoring.step_context import enter_step, leave_step
 from tenuto.engine.model import Json
-from tenuto.errors import Faulted, Invalid, NotFound, Unfit
+from tenuto.errors import Faulted, InvalidInput, NotFound, Unfit
 from tenuto.plugin import Call
 from tenuto.runtime.actions import Functions as Finder
 from tenuto.runtime.actions import Invocable
@@ -133,7 +133,7 @@ class Steps:
         self._limits = Limits() if limits is None else limits
 
     def know(self, step: AnyStep) -> None:
-        """Know a step from now on; raises `Invalid` if another one has its name.
+        """Know a step from now on; raises `InvalidInput` if another one has its name.
 
         The same function again, made anew by the code around it, takes the place of the one before.
         """
@@ -142,7 +142,7 @@ class Steps:
             if known.step is step:
                 return
             if not _same(known.step, step):
-                raise Invalid(
+                raise InvalidInput(
                     f"two steps are called `{step.name}`: {_place(known.step)} and {_place(step)}",
                     hint=f'give one of them another name: @step(name="{step.name}_2")',
                 )

@@ -13,7 +13,7 @@ from typing import Any
 from tenuto import __version__
 from tenuto.application import App
 from tenuto.authoring.declare import Step, Workflow
-from tenuto.engine.model import Entry, Listen, Perform, StartRun, Wake
+from tenuto.engine.model import SIGNAL, Entry, Listen, Perform, StartRun, Wake
 from tenuto.engine.ports import Journal, RunRow
 from tenuto.operations.desk import Desk
 from tenuto.operations.history import timestamp
@@ -164,6 +164,8 @@ def _wish(command: object) -> str:
     match command:
         case Wake():
             return f"the time {timestamp(command.at)}"
+        case Listen(types=(kind,)) if kind == SIGNAL:
+            return "a signal"
         case Listen():
             return f"events of type {', '.join(command.types)}" if command.types else "any event"
         case Perform():

@@ -10,6 +10,7 @@ from types import NoneType
 from typing import Any, Final, Literal, TypeAlias, get_args, get_origin
 from urllib.parse import quote
 
+from tenuto.authoring.asking import Ask
 from tenuto.engine.model import Json
 
 Kind: TypeAlias = Literal["null", "boolean", "integer", "float", "string", "array", "object"]
@@ -71,6 +72,8 @@ def found(value: object) -> str:
     if value is None:
         return "None"
     kind = type(value)
+    if isinstance(value, Ask):
+        return "a call that was not awaited: `await` is missing"
     if kind.__module__ in {"builtins", "datetime", "decimal", "uuid"}:
         return f"{_article(kind.__name__)} {kind.__name__}"
     return f"a value of the type `{kind.__qualname__}`"
