@@ -329,6 +329,20 @@ def test_a_lambda_is_no_step() -> None:
     assert "`def`" in str(caught.value.hint)
 
 
+def test_a_call_says_what_it_is_for() -> None:
+    """It is seen where `await` is missing, or asyncio is handed one."""
+
+    @workflow(name="hello")
+    async def greet(name: str) -> str:
+        """Greet somebody, whose name is no business of messages."""
+        return name
+
+    assert repr(greet("Ada")) == (
+        "<call of <workflow default/hello:1.0.0>, to be awaited in a workflow or given to App.start>"
+    )
+    assert repr(step(greet.function)("Ada")) == "<call of <step greet>, to be awaited in a workflow>"
+
+
 def test_a_method_is_no_step() -> None:
     """Its object would not be there after a crash; a static function in a class is one."""
 

@@ -153,6 +153,9 @@ class StepCall(Ask[R_co]):
         self.args = args
         self.kwargs = kwargs
 
+    def __repr__(self) -> str:
+        return f"<call of {self.step!r}, to be awaited in a workflow>"
+
     def __await__(self) -> Generator[Any, Any, R_co]:
         found = _current.get()
         if found is None:
@@ -200,6 +203,9 @@ class ChildCall(Ask[R_co]):
         self.workflow = workflow
         self.args = args
         self.kwargs = kwargs
+
+    def __repr__(self) -> str:
+        return f"<call of {self.workflow!r}, to be awaited in a workflow or given to App.start>"
 
     def open(self, execution: Execution, asker: Asker) -> Wait | None:
         """Start the run."""
