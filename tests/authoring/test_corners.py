@@ -632,3 +632,30 @@ def test_context_variables_are_the_runs_own() -> None:
     assert [play.output for play in plays] == ["nobody a", "nobody b"]
     assert name.get() == "nobody"
     assert recalled(flow, plays[0]).finish.output == "nobody a"
+
+
+@workflow
+async def anew(n: int) -> None:
+    """Begin again and again."""
+    continue_as_new(n + 1)
+
+
+@workflow
+async def on_and_on(n: int) -> None:
+    """Wait for what is there already."""
+    while n == 0:
+        await gather()
+
+
+@pytest.mark.parametrize("endless", [anew, on_and_on])
+def test_code_that_never_waits_holds_up_nobody(
+    endless: Any, monkeypatch: pytest.MonkeyPatch, unraisable: list[Any]
+) -> None:
+    """Its run is kept, until it is mended."""
+    monkeypatch.setattr("tenuto.authoring.execution.RESUMED_AT_ONCE_MAX", 1_000)
+    monkeypatch.setattr("tenuto.authoring.execution.BEGUN_AT_ONCE_MAX", 100)
+    play = Play(endless, {"n": 0})
+
+    assert play.status == "suspended"
+    assert "without waiting" in play.reason
+    assert unraisable == []

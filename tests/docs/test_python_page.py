@@ -23,6 +23,8 @@ LIMITS: Final = {
     "AT_ONCE": "tenuto.authoring.combining",
     "THREADS": "tenuto.runtime.threads",
     "THREADS_LEFT_MAX": "tenuto.runtime.threads",
+    "RESUMED_AT_ONCE_MAX": "tenuto.authoring.execution",
+    "BEGUN_AT_ONCE_MAX": "tenuto.authoring.execution",
     "BLOCKED_SECONDS": "tenuto.runtime.watchdog",
 }
 

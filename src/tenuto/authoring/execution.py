@@ -74,6 +74,13 @@ PATCHED: Final = "patched"
 _MAY_BE_GONE: Final = frozenset({LOGGED, PATCHED})
 
 
+RESUMED_AT_ONCE_MAX: Final = 500_000
+"""How often a run's code and its branches are resumed with what is there already, for one event."""
+
+BEGUN_AT_ONCE_MAX: Final = 10_000
+"""How often a run begins anew for one event."""
+
+
 class Fresh(msgspec.Struct, frozen=True, array_like=True):
     """A run that has just begun anew: all that has to be known of what it did before.
 
@@ -318,12 +325,25 @@ class Execution:
     # ── running the code ──────────────────────────────────────────────────────────────
 
     def _drain(self) -> None:
+        resumed = begun = 0
         while True:
             ready = self.ready
             while ready:
+                resumed += 1
                 self._run(*ready.popleft())
+                if resumed > RESUMED_AT_ONCE_MAX and self._recorded is None:
+                    raise self._endless(f"was resumed {RESUMED_AT_ONCE_MAX:,} times")
             if self._ended is None or not self._finish():
                 return
+            begun += 1
+            if begun > BEGUN_AT_ONCE_MAX and self._recorded is None:
+                raise self._endless(f"has begun anew {BEGUN_AT_ONCE_MAX:,} times")
+
+    def _endless(self, what: str) -> Stuck:
+        return Stuck(
+            f"{self.place()}: the workflow {what} without waiting, which holds up every other run",
+            "see that every loop ends, or waits: for a step, for time, for an event",
+        )
 
     def _run(self, task: Task, value: Any, error: BaseException | None) -> None:
         self._driving = task
