@@ -12,8 +12,12 @@ import pytest
 from tenuto import (
     App,
     Concurrency,
+    Query,
+    RunCancelled,
     Signal,
     StepFailed,
+    Workflow,
+    child,
     emit,
     gather,
     log,
@@ -23,6 +27,7 @@ from tenuto import (
     workflow,
 )
 from tenuto.authoring.execution import Execution
+from tenuto.engine.ports import RunRow
 from tenuto.errors import Conflict
 
 CALLS: list[Any] = []
@@ -179,6 +184,132 @@ async def test_an_app_closes_though_code_swallows_everything(tmp_path: Path) -> 
         await app.settle(await app.start(flow))
 
     assert CALLS == []
+
+
+# ── parents and children, of whom one cannot go on ───────────────────────────────────────
+
+
+def family(*, parent_asks_more: bool = False, child_asks_more: bool = False) -> list[Workflow[..., Any]]:
+    """A child that waits for a signal, and its parent; either with other code than it had."""
+
+    @workflow(name="inner")
+    async def inner() -> int:
+        if child_asks_more:
+            await mark(2)
+        return await go.receive()
+
+    @workflow(name="outer")
+    async def outer() -> int:
+        if parent_asks_more:
+            await mark(1)
+        return 10 + await child(inner)
+
+    return [outer, inner]
+
+
+async def child_row(app: App) -> RunRow:
+    """The only run that has a parent, once there is one."""
+    while not (rows := [row for row in await app.desk.journal.runs() if row.parent]):  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    return rows[0]
+
+
+async def begin(path: Path) -> str:
+    """Leave parent and child in the middle; return the child's id."""
+    outer, inner = family()
+    async with App(workflows=[outer, inner], database=path / "tenuto.db") as app:
+        await app.start(outer, id="p")
+        return (await child_row(app)).id
+
+
+@pytest.mark.filterwarnings("ignore:the run")
+async def test_a_child_goes_on_though_its_parent_cannot(tmp_path: Path) -> None:
+    """The App opens; what the child answers is there when the parent's code is mended."""
+    run = await begin(tmp_path)
+    async with App(workflows=family(parent_asks_more=True), database=tmp_path / "tenuto.db") as app:
+        await app.handle(run).signal(go, 7)
+        result = await app.handle(run).result()
+        status = await app.handle("p").status()
+    async with App(workflows=family(), database=tmp_path / "tenuto.db") as app:
+        await app.handle("p").resume()
+        outcome = await app.handle("p").result()
+
+    assert (result, status, outcome) == (7, "suspended", 17)
+
+
+async def test_a_parent_is_kept_while_its_child_cannot_go_on(tmp_path: Path) -> None:
+    """It has not failed: both go on once the child's code is mended."""
+    run = await begin(tmp_path)
+    async with App(workflows=family(child_asks_more=True), database=tmp_path / "tenuto.db") as app:
+        with pytest.raises(Conflict, match="does not fit"):
+            await app.handle("p").result()
+        statuses = await app.handle("p").status(), await app.handle(run).status()
+    async with App(workflows=family(), database=tmp_path / "tenuto.db") as app:
+        await app.handle(run).resume()
+        await app.handle("p").resume()
+        await app.handle(run).signal(go, 7)
+        outcome = await app.handle("p").result()
+
+    assert (statuses, outcome) == (("suspended", "suspended"), 17)
+
+
+async def test_a_parent_can_be_cancelled_though_its_child_cannot_go_on(tmp_path: Path) -> None:
+    """The child is cancelled once its code is mended."""
+    run = await begin(tmp_path)
+    async with App(workflows=family(child_asks_more=True), database=tmp_path / "tenuto.db") as app:
+        await app.handle("p").cancel()
+        with pytest.raises(RunCancelled):
+            await app.handle("p").result()
+        status = await app.handle(run).status()
+    async with App(workflows=family(), database=tmp_path / "tenuto.db") as app:
+        with pytest.raises(RunCancelled):
+            await app.handle(run).result()
+
+    assert status == "suspended"
+
+
+async def test_children_of_a_stuck_run_are_cancelled_with_it(tmp_path: Path) -> None:
+    """Its code is not asked, and does not say which it had begun."""
+    _, inner = family()
+
+    @workflow
+    async def outer() -> None:
+        async def wrong() -> None:
+            await mark("no number")  # type: ignore[arg-type]
+
+        await gather(child(inner), wrong())
+
+    async with App(workflows=[outer, inner], database=tmp_path / "tenuto.db") as app:
+        handle = await app.start(outer)
+        with pytest.raises(Conflict, match="`n`"):
+            await handle.result()
+        await handle.cancel()
+        rows = [row.status for row in await app.desk.journal.runs()]
+
+    assert set(rows) == {"cancelled"}
+
+
+async def test_a_run_that_is_over_and_whose_code_has_changed_says_so_when_it_is_asked(
+    tmp_path: Path,
+) -> None:
+    """With an error like others."""
+    stage = Query("stage", str)
+
+    def telling(*, asks_more: bool) -> Workflow[..., Any]:
+        @workflow(name="telling")
+        async def flow() -> None:
+            if asks_more:
+                await mark(1)
+            stage.set("over")
+
+        return flow
+
+    declared = telling(asks_more=False)
+    async with App(workflows=[declared], database=tmp_path / "tenuto.db") as app:
+        await (await app.start(declared, id="t")).result()
+    async with App(workflows=[telling(asks_more=True)], database=tmp_path / "tenuto.db") as app:
+        with pytest.raises(Conflict, match="cannot be asked any more"):
+            await app.handle("t").query(stage)
 
 
 async def test_nothing_is_left_of_runs_that_are_over(tmp_path: Path) -> None:

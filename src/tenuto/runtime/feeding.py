@@ -12,9 +12,21 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from tenuto.engine.advance import accepts
-from tenuto.engine.model import Arrived, Command, Drop, Entry, Event, Finish, Note, Open, StartRun
+from tenuto.engine.model import (
+    Answered,
+    Arrived,
+    Drop,
+    Entry,
+    Event,
+    Failed,
+    Finish,
+    Note,
+    Open,
+    StartRun,
+)
 from tenuto.engine.ports import Clock, Journal, RunRow
 from tenuto.engine.table import Table
+from tenuto.errors import Conflict, NotFound
 from tenuto.events.lifecycle import lifecycle_events
 from tenuto.runtime.children import child_of, no_longer_needed, told_parent
 from tenuto.runtime.hot import Hot, Step
@@ -123,7 +135,7 @@ class Feeding:
             step.commands = ()
             return
         if opened:
-            self._tell_children(hot, opened, step.commands, event.time, work)
+            self._tell_children(hot, opened, step, finish, work)
         if finish is not None:
             self._tell_parent(hot, finish, event.time, work)
         if self._listeners.hears_lifecycle:
@@ -140,21 +152,30 @@ class Feeding:
         self,
         hot: Hot,
         opened: Table[Open],
-        commands: Sequence[Command],
-        time: float,
+        step: Step,
+        finish: Finish | None,
         work: deque[tuple[Hot, Event]],
     ) -> None:
         """Children that are not needed any more are told in the transaction that says so."""
-        for command in commands:
-            if type(command) is Drop and type(opened.get(command.id)) is StartRun:
-                run = child_of(hot.row.id, command.id)
+        event = step.entry.event
+        ids = [command.id for command in step.commands if type(command) is Drop]
+        if finish is not None:
+            # A run whose code cannot be asked any more does not say itself what it had begun.
+            ended = event.id if isinstance(event, Answered | Failed) else 0
+            ids = [id for id in opened if id != ended]
+        for id in ids:
+            if type(opened.get(id)) is StartRun:
+                run = child_of(hot.row.id, id)
                 if run in self._hot:
-                    work.append((self._hot[run], no_longer_needed(time)))
+                    work.append((self._hot[run], no_longer_needed(event.time)))
                 else:
                     self._jobs.start(self._cancel_cold(run))
 
     async def _cancel_cold(self, run: str) -> None:
-        child = await self._memory.load(run)
+        try:
+            child = await self._memory.load(run)
+        except (Conflict, NotFound):
+            return  # Its code is to be mended first; whoever takes it up then finds that it is an orphan.
         if child is not None:
             self.feed([(child, no_longer_needed(self._clock.now()))])
 

@@ -23,7 +23,7 @@ from tenuto.engine.ports import (
     Snapshot,
 )
 from tenuto.engine.stuck import HistoryMismatch, Stuck
-from tenuto.errors import Conflict, NotFound, TenutoError
+from tenuto.errors import CodeMissing, Conflict, NotFound, TenutoError
 from tenuto.runtime.hot import Definition, Hot
 from tenuto.runtime.recording import entry_of, read_entry, read_lines, written
 from tenuto.runtime.snapshots import decode_run, snapshot_of
@@ -134,7 +134,12 @@ class Memory:
             row = await self._journal.run(run)
             if row is None:
                 raise NotFound(f"there is no run {run!r}", hint="`tenuto runs` lists them")
-            hot = finished = await self._fold(row, *await self._journal.load(row.number))
+            try:
+                hot = finished = await self._fold(row, *await self._journal.load(row.number))
+            except Stuck as stuck:
+                raise Conflict(
+                    f"the run {run} cannot be asked any more: {stuck.message}", hint=stuck.hint
+                ) from None
         program = hot.definition.program
         query = getattr(program, "query", None)
         try:
@@ -243,7 +248,10 @@ class Memory:
             there = await self._journal.run(row.parent)
             if there is None or there.ended is not None:
                 return True
-            parent = await self._fold(there, *await self._journal.load(there.number))
+            try:
+                parent = await self._fold(there, *await self._journal.load(there.number))
+            except (Stuck, CodeMissing):
+                return False  # It waits: it goes on once its code is mended.
             if parent.run is not None:
                 parent.definition.program.forget(parent.run.state)
         return parent.run is not None and row.parent_command not in parent.run.open

@@ -253,7 +253,10 @@ class Worker:
         """Load the runs that a run waits for, so that they can be cancelled with it."""
         for command in hot.run.open.values() if hot.run else ():
             if isinstance(command, StartRun):
-                child = await self._memory.load(child_of(hot.row.id, command.id))
+                try:
+                    child = await self._memory.load(child_of(hot.row.id, command.id))
+                except (Conflict, NotFound):
+                    continue  # It is to be mended first, and cancelled then.
                 if child is not None:
                     await self._load_children(child)
 
@@ -564,7 +567,10 @@ class Worker:
     async def _start_child(self, hot: Hot, command: StartRun, again: bool) -> None:
         run = child_of(hot.row.id, command.id)
         if again:
-            child = await self._load(run)
+            try:
+                child = await self._load(run)
+            except Conflict as kept:
+                raise CodeMissing(kept.message, hint=kept.hint) from None
             if child is not None and (child.run is None or not child.run.over):
                 return
             there = child.row if child is not None else await self._journal.run(run)
