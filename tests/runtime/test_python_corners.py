@@ -186,6 +186,23 @@ async def test_an_app_closes_though_code_swallows_everything(tmp_path: Path) -> 
     assert CALLS == []
 
 
+async def test_signals_come_to_their_run_alone(tmp_path: Path) -> None:
+    """Who publishes an event of their type signals nobody."""
+
+    @workflow
+    async def flow() -> int:
+        return await go.receive()
+
+    async with App(workflows=[flow], database=tmp_path / "tenuto.db") as app:
+        one, other = await app.start(flow), await app.start(flow)
+        await app.emit("io.tenuto.signal.v1", 1, subject="go")
+        await one.signal(go, 2)
+        result = await one.result()
+        status = await other.status()
+
+    assert (result, status) == (2, "waiting")
+
+
 # ── parents and children, of whom one cannot go on ───────────────────────────────────────
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tenuto.engine.model import SIGNAL
 from tenuto.events.lifecycle import LIFECYCLE_PREFIX
 
 
@@ -25,6 +26,8 @@ class Listeners:
             self._any[run] = None
             return
         for kind in types:
+            if kind == SIGNAL:
+                continue  # Signals come to one run alone: whoever publishes an event cannot send any.
             if run not in self._by_type.setdefault(kind, {}):
                 self._by_type[kind][run] = None
                 self._types.setdefault(run, set()).add(kind)
