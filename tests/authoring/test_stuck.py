@@ -413,3 +413,87 @@ def test_recorded_notes_are_compared_not_trusted() -> None:
 
     with pytest.raises(HistoryMismatch):
         advance(program, None, entries[0].event, entries[0].notes)
+
+
+# ── other arguments, calls that nobody awaits ────────────────────────────────────────────
+
+
+def paying(people: list[int]) -> Workflow[..., Any]:
+    """Pays people, in this order."""
+
+    @workflow(name="payroll")
+    async def payroll() -> list[int]:
+        return [await one(person) for person in people]
+
+    return payroll
+
+
+def test_another_argument_than_recorded_does_not_fit() -> None:
+    """Who was paid is not paid again because a set has another order today."""
+    play = Play(paying([1, 2, 3]))
+    play.answer(1)
+    play.answer(2)
+
+    with pytest.raises(HistoryMismatch) as caught:
+        again(paying([1, 3, 2]), play.entries)
+
+    assert "- started /one#2 (step)\n+ started /one#2 (step), with other arguments" in caught.value.message
+    assert again(paying([1, 2, 3]), play.entries)[0].status == "running"
+
+
+def test_a_history_without_digests_is_compared_without_them() -> None:
+    """An exported one, for instance, in which data is masked."""
+    play = Play(paying([1, 2]))
+    play.answer(1)
+    masked = [
+        Entry(entry.event, tuple(Note(n.task, n.what, n.kind, n.attempt) for n in entry.notes))
+        for entry in play.entries
+    ]
+
+    assert again(paying([1, 9]), masked)[0].status == "running"
+
+
+@workflow
+async def forgetful() -> None:
+    """Calls a step, and that was all."""
+    await one(1)
+    two(2)  # type: ignore[unused-coroutine]
+
+
+@workflow
+async def confused() -> int:
+    """Uses a call for its result."""
+    first: Any = one(1)
+    return first + 1  # type: ignore[no-any-return]
+
+
+def test_a_call_that_nobody_awaited_keeps_the_run() -> None:
+    """Alone it would do nothing, silently."""
+    play = Play(forgetful)
+    play.answer(1)
+
+    assert play.status == "suspended"
+    assert "forgetful called `two` and never awaited that" in play.reason
+    assert "called `one` and never awaited" in Play(confused).reason
+
+
+def test_a_signal_of_another_type_is_passed_over() -> None:
+    """A slip of whoever sent it does not end the run; its history says so, also if it came too early."""
+
+    @workflow
+    async def hearing() -> int:
+        await one(1)
+        return await go.receive() + await go.receive()
+
+    play = Play(hearing)
+    play.arrive("io.tenuto.signal.v1", "early", subject="go")
+    play.arrive("io.tenuto.signal.v1", 5, subject="go")
+    play.answer(1)
+    play.arrive("io.tenuto.signal.v1", "late", subject="go")
+    play.arrive("io.tenuto.signal.v1", 6, subject="go")
+    replayed, _ = again(hearing, play.entries)
+
+    assert play.output == 11
+    assert play.told.count("logged ") == 2
+    assert replayed.finish is not None
+    assert replayed.finish.output == 11

@@ -141,6 +141,19 @@ class Ask(Generic[R_co]):
 
     def close(self) -> None:
         """Let go of it: it will not be begun."""
+        found = _current.get()
+        if found is not None and type(found) is not Gone:
+            found.unbegun.pop(id(self), None)
+
+    def made(self) -> None:
+        """Count as forgotten until it is begun: a missing `await` would do nothing, silently."""
+        found = _current.get()
+        if found is not None and type(found) is not Gone:
+            found.unbegun[id(self)] = self
+
+    def called(self) -> str:
+        """Return what it is called in workflow code."""
+        return type(self).__name__.lower()
 
 
 class StepCall(Ask[R_co]):
@@ -152,6 +165,14 @@ class StepCall(Ask[R_co]):
         self.step = step
         self.args = args
         self.kwargs = kwargs
+        # As `made` does; a call of a step is made too often for one more of a method.
+        found = _current.get()
+        if found is not None and type(found) is not Gone:
+            found.unbegun[id(self)] = self
+
+    def called(self) -> str:
+        """Return the step's name."""
+        return self.step.name
 
     def __repr__(self) -> str:
         return f"<call of {self.step!r}, to be awaited in a workflow>"
@@ -188,6 +209,11 @@ class FunctionCall(Ask[R_co]):
         self.returns = returns
         self.retry = retry
         self.undo = undo
+        self.made()
+
+    def called(self) -> str:
+        """Return the function's name."""
+        return self.function
 
     def open(self, execution: Execution, asker: Asker) -> Wait | None:
         """Ask for the function."""
@@ -203,6 +229,11 @@ class ChildCall(Ask[R_co]):
         self.workflow = workflow
         self.args = args
         self.kwargs = kwargs
+        self.made()
+
+    def called(self) -> str:
+        """Return the workflow's name."""
+        return self.workflow.name
 
     def __repr__(self) -> str:
         return f"<call of {self.workflow!r}, to be awaited in a workflow or given to App.start>"
@@ -227,6 +258,11 @@ class DocumentCall(Ask[R_co]):
         self.version = version
         self.data = data
         self.returns = returns
+        self.made()
+
+    def called(self) -> str:
+        """Return the workflow's name."""
+        return self.name
 
     def open(self, execution: Execution, asker: Asker) -> Wait | None:
         """Start the run."""
@@ -241,6 +277,7 @@ class Sleep(Ask[None]):
     def __init__(self, seconds: float | None, at: float | None = None) -> None:
         self.seconds = seconds
         self.at = at
+        self.made()
 
     def open(self, execution: Execution, asker: Asker) -> Wait | None:
         """Set the timer."""
@@ -254,6 +291,11 @@ class Emission(Ask[None]):
 
     def __init__(self, attributes: dict[str, Json]) -> None:
         self.attributes = attributes
+        self.made()
+
+    def called(self) -> str:
+        """Return the verb."""
+        return "emit"
 
     def open(self, execution: Execution, asker: Asker) -> Wait | None:
         """Publish it."""

@@ -11,7 +11,7 @@ code gives now, one by one: code that asks for something else is stopped before 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Container, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextvars import Context
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -38,6 +38,7 @@ from tenuto.authoring.failures import (
     fault_of_exception,
     told,
 )
+from tenuto.authoring.notes import LOGGED, MAY_BE_GONE, PATCHED, STARTED, past
 from tenuto.authoring.tasks import Guard, Task, ended, is_new, place_of
 from tenuto.authoring.undoing import ANYTHING, Undo, Undoing
 from tenuto.engine.model import (
@@ -68,17 +69,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-LOGGED: Final = "logged"
-PATCHED: Final = "patched"
-# A log line is no part of the plan, and a patch that is everywhere by now need not be asked for.
-_MAY_BE_GONE: Final = frozenset({LOGGED, PATCHED})
-
-
 RESUMED_AT_ONCE_MAX: Final = 500_000
 """How often a run's code and its branches are resumed with what is there already, for one event."""
 
 BEGUN_AT_ONCE_MAX: Final = 10_000
 """How often a run begins anew for one event."""
+
+
+# How code ends that has forgotten an `await`: well, or by using what a call is instead of its result.
+_FORGETFUL: Final = (type(None), TypeError, AttributeError)
 
 
 class Fresh(msgspec.Struct, frozen=True, array_like=True):
@@ -115,6 +114,7 @@ class Execution:
         self.time = 0.0
         self.ready: deque[tuple[Task, Any, BaseException | None]] = deque()
         self.waiting: dict[int, Wait] = {}
+        self.unbegun: dict[int, Ask[Any]] = {}
         self.listening: dict[int, waits.EventWaiting] = {}
         self.signals: dict[str, deque[dict[str, Json]]] = {}
         self.published: dict[str, Json] = {}
@@ -131,7 +131,7 @@ class Execution:
         self._guard = guard
         self._tasks: dict[Coroutine[Any, Any, Any], Task] = {}
         self._names: dict[str, int] = {}
-        self.out: list[Command] = []
+        self.out: list[Any] = []  # commands; while `quiet`, actions in place of theirs
         self._recorded: Sequence[Note] | None = None
         self._checked = 0
         self._main: Task | None = None
@@ -143,7 +143,7 @@ class Execution:
         self._uuids = 0
         self.fresh: Fresh | None = None
         self._fresh_from = self._fresh_checked = 0
-        self._quiet = False
+        self.quiet = False
 
     # ── events in, commands out ───────────────────────────────────────────────────────
 
@@ -152,12 +152,12 @@ class Execution:
         self.out = []
         self._recorded = recorded
         self._checked = 0
-        self._quiet = False
+        self.quiet = False
 
     def was_stuck(self) -> bool:
         """Whether the entry says that the code could not go on from here."""
         recorded = self._recorded or ()
-        place = _past(recorded, self._checked, _MAY_BE_GONE)
+        place = past(recorded, self._checked, MAY_BE_GONE)
         return place < len(recorded) and recorded[place].what == STUCK
 
     def take(self, event: Event) -> None:
@@ -194,12 +194,12 @@ class Execution:
         """Whether an event that the code could not take when it came means nothing any more."""
         return self.over or (isinstance(event, Answered | Failed) and event.id not in self.waiting)
 
-    def take_again(self, event: Event, recorded: Sequence[Note]) -> list[Command]:
+    def take_again(self, event: Event, recorded: Sequence[Note]) -> list[Any]:
         """Take an event that was recorded with these notes; for many in a row, inside one `enter`.
 
         Answers what `expect`, `take` and `done` give for one entry, without the notes: they are as recorded.
         """
-        self._quiet = True
+        self.quiet = True
         out: list[Command] = []
         self.out = out
         self._recorded = recorded
@@ -219,13 +219,13 @@ class Execution:
     def done(self) -> list[Command]:
         """End the entry; return what is wanted now. Raises `HistoryMismatch` if more was wanted then."""
         recorded = self._recorded
-        if recorded is not None and _past(recorded, self._checked, _MAY_BE_GONE) < len(recorded):
+        if recorded is not None and past(recorded, self._checked, MAY_BE_GONE) < len(recorded):
             mismatch = self._mismatch()
             self.discard()
             raise mismatch
         self.position += 1
         if self.fresh is not None:
-            if self._quiet:
+            if self.quiet:
                 notes = tuple((recorded or ())[self._fresh_checked :])
             else:
                 notes = tuple(note for note in self.out[self._fresh_from :] if isinstance(note, Note))
@@ -377,6 +377,7 @@ class Execution:
             asked.close()
             task.fail(Cancelled())
             return
+        self.unbegun.pop(id(asked), None)
         try:
             task.wait = asked.open(self, task)
         except InvalidInput:
@@ -403,6 +404,7 @@ class Execution:
     def spawn(self, awaitable: Any, asker: Asker) -> Wait | None:
         """Begin a branch: an ask, or a coroutine of the workflow's own."""
         if isinstance(awaitable, Ask):
+            self.unbegun.pop(id(awaitable), None)
             return awaitable.open(self, asker)
         if not isinstance(awaitable, Coroutine):
             raise InvalidInput(
@@ -430,6 +432,14 @@ class Execution:
         """End the run, or begin anew, or take back what was done; return whether the code has to go on."""
         assert self._ended is not None
         value, error = self._ended
+        if self.unbegun and isinstance(error, _FORGETFUL):
+            names = ", ".join(dict.fromkeys(f"`{ask.called()}`" for ask in self.unbegun.values()))
+            code = self.workflow.function.__code__
+            file = code.co_filename.rpartition("/")[2]
+            raise Stuck(
+                f"{file}:{code.co_firstlineno}: {self.workflow.name} called {names} and never awaited that",
+                "write `await` before the call, or give it to gather, race or each: alone it does nothing",
+            )
         if isinstance(error, ContinueAsNew):
             self._drop_all()
             self._anew(error.input)
@@ -553,14 +563,20 @@ class Execution:
         checked = self._checked
         if checked < len(recorded):
             then = recorded[checked]
-            if then.task == task and then.what == what and then.kind == kind:
+            if (
+                then.task == task
+                and then.what == what
+                and then.kind == kind
+                # What a task was begun with is compared too, where it was recorded.
+                and (then.data == data or what != STARTED or then.data is None)
+            ):
                 self._checked = checked + 1
-                if not self._quiet:
+                if not self.quiet:
                     self.out.append(then)
                 return
         if what == LOGGED:
             return
-        self._checked = _past(recorded, checked, _MAY_BE_GONE)
+        self._checked = past(recorded, checked, MAY_BE_GONE)
         if self._checked > checked:
             self.note(task, what, kind, attempt, data)
             return
@@ -568,8 +584,11 @@ class Execution:
         raise self._mismatch()
 
     def _mismatch(self) -> HistoryMismatch:
-        asked = [told(note) for note in (self._recorded or ())[: self._checked]] if self._quiet else []
+        asked = [told(note) for note in (self._recorded or ())[: self._checked]] if self.quiet else []
         asked += [told(command) for command in self.out if isinstance(command, Note)]
+        recorded = self._recorded or ()
+        if asked and self._checked < len(recorded) and told(recorded[self._checked]) == asked[-1]:
+            asked[-1] += ", with other arguments"
         if asked and self._checked < len(asked):
             asked[-1] += f"   {self.place()}"
         return HistoryMismatch([told(note) for note in self._recorded or ()], asked)
@@ -581,7 +600,7 @@ class Execution:
             return known
         recorded = self._recorded
         if recorded is not None:
-            place = _past(recorded, self._checked, {LOGGED})
+            place = past(recorded, self._checked, {LOGGED})
             then = recorded[place] if place < len(recorded) else None
             if then is None or then.what != PATCHED or then.task != id:
                 self.patches[id] = False
@@ -665,16 +684,9 @@ class Execution:
         """Ask to hear of an event, unless it is a signal that has come already."""
         waiting = waits.EventWaiting(self, asker, ask)
         there = self.signals.get(ask.name) if ask.type == SIGNAL else None
-        if there:
-            event = there.popleft()
-            waiting.take(event)
-            return None
+        while there:
+            waiting.take(there.popleft())
+            if waiting.over:
+                return None
         waiting.open()
         return waiting
-
-
-def _past(notes: Sequence[Note], place: int, kinds: Container[str]) -> int:
-    """Return the next place where a note of another kind stands, or the end."""
-    while place < len(notes) and notes[place].what in kinds:
-        place += 1
-    return place

@@ -17,6 +17,7 @@ from tenuto.authoring.asking import enter, leave
 from tenuto.authoring.declare import Step, Workflow
 from tenuto.authoring.execution import Execution, Fresh
 from tenuto.authoring.tasks import Guard
+from tenuto.authoring.waits import Action
 from tenuto.engine.advance import Run, accepts, advance, is_busy
 from tenuto.engine.model import (
     STUCK,
@@ -31,7 +32,6 @@ from tenuto.engine.model import (
     Finish,
     Json,
     Note,
-    Perform,
     Restarted,
     Resumed,
     Started,
@@ -152,7 +152,7 @@ class PythonProgram:
     def _recall_inside(
         self, execution: Execution, run: Run, entries: Sequence[Entry], position: int
     ) -> tuple[Run, int]:
-        opened = dict(run.open)
+        opened: dict[int, Any] = dict(run.open)
         token = enter(execution)
         try:
             while position < len(entries):
@@ -162,7 +162,7 @@ class PythonProgram:
                 if isinstance(event, _ANSWERED) and opened.pop(event.id, None) is None:
                     break
                 for command in execution.take_again(event, notes):
-                    if type(command) is Perform:
+                    if type(command) is Action:
                         opened[command.id] = command
                     elif isinstance(command, Finish):
                         state = Place(execution, execution.position)
@@ -182,6 +182,7 @@ class PythonProgram:
             raise
         finally:
             leave(token)
+        opened = {id: open.perform() if type(open) is Action else open for id, open in opened.items()}
         busy = sum(map(is_busy, opened.values()))
         status: Status = "running" if busy or not opened else "waiting"
         return Run(status, Place(execution, execution.position), Table.of(opened), busy), position

@@ -70,7 +70,7 @@ class Undoing:
     def remember(self, action: Action, output: Json) -> None:
         """An action is done, or may be: it can be taken back."""
         assert action.undo is not None
-        self._done.append(_Done(action.undo, action.arguments, output, action.key))
+        self._done.append(_Done(action.undo, action.arguments, output, action.idempotency_key()))
 
     def leave_alone(self, id: int) -> None:
         """Let an action under way end, although nobody waits for it."""

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
+
+import msgspec
 
 from tenuto.authoring.failures import Cancelled, exception_of
+from tenuto.authoring.notes import STARTED
 from tenuto.authoring.undoing import TIMEOUT_STATUS, Undo
 from tenuto.engine.model import SIGNAL, Emit, Json, Listen, Perform, StartRun, Wake
 from tenuto.engine.rules import derived_id, fraction, retry_delay
@@ -18,6 +22,14 @@ if TYPE_CHECKING:
     from tenuto.authoring.data import Codec
     from tenuto.authoring.declare import Retry
     from tenuto.authoring.execution import Execution
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def digest(arguments: Json) -> int:
+    """Return a short number by which a replay sees that a task is begun with something else."""
+    return crc32(_encoder.encode(arguments))
 
 
 class Waiting:
@@ -89,9 +101,8 @@ class Action(Waiting):
     def open(self) -> None:
         """Ask for it, for the first time."""
         execution = self.execution
+        execution.note(self.path, STARTED, self.kind, 1, digest(self.arguments))
         self.arguments = execution.replacement(self.path, self.arguments)
-        execution.note(self.path, "started", self.kind)
-        self.key = self.key or f"{execution.run}-{execution.epoch}{self.path}"
         self._ask()
 
     def answered(self, output: Json) -> None:
@@ -132,7 +143,9 @@ class Action(Waiting):
     def _pause(self, retry: Retry) -> None:
         number = self.attempt
         delay = retry_delay(retry.delay_seconds, retry.backoff, number, None, "")
-        delay = min(delay, retry.delay_seconds_max) * (1 + retry.jitter * fraction(f"{self.key}/{number}"))
+        delay = min(delay, retry.delay_seconds_max) * (
+            1 + retry.jitter * fraction(f"{self.idempotency_key()}/{number}")
+        )
         self.attempt += 1
         self.execution.note(self.path, "retried", self.kind, self.attempt)
         if delay <= 0:
@@ -150,19 +163,29 @@ class Action(Waiting):
         execution = self.execution
         execution.last_id = self.id = id = execution.last_id + 1
         execution.waiting[id] = self
-        execution.out.append(
-            Perform(
-                id,
-                self.path,
-                self.function,
-                self.arguments,
-                self.key,
-                self.attempt,
-                undoing=self.undoing,
-                nonce=execution.nonce,
-                progress=self.progress,
-            )
+        # Most of what is asked for while recorded answers are folded in a row is answered by the next.
+        execution.out.append(self if execution.quiet else self.perform())
+
+    def perform(self) -> Perform:
+        """Return the command that carries it out."""
+        return Perform(
+            self.id,
+            self.path,
+            self.function,
+            self.arguments,
+            self.idempotency_key(),
+            self.attempt,
+            undoing=self.undoing,
+            nonce=self.execution.nonce,
+            progress=self.progress,
         )
+
+    def idempotency_key(self) -> str:
+        """Return what is equal across all attempts, in this run and in every replay of it."""
+        if not self.key:
+            execution = self.execution
+            self.key = f"{execution.run}-{execution.epoch}{self.path}"
+        return self.key
 
     def stop(self) -> None:
         """Nobody needs it: stop it, unless it is under way and may have to be taken back."""
@@ -193,7 +216,7 @@ class Timer(Waiting):
 
     def __init__(self, execution: Execution, asker: Asker, at: float) -> None:
         super().__init__(execution, asker, "sleep")
-        execution.note(self.path, "started", self.kind)
+        execution.note(self.path, STARTED, self.kind)
         self.id = execution.want(lambda id: Wake(id, at), self)
 
 
@@ -212,7 +235,7 @@ class Emitting(Waiting):
             "time": datetime.fromtimestamp(execution.time, UTC).isoformat().replace("+00:00", "Z"),
             **attributes,
         }
-        execution.note(self.path, "started", self.kind)
+        execution.note(self.path, STARTED, self.kind)
         self.id = execution.want(lambda id: Emit(id, event), self)
 
 
@@ -233,7 +256,7 @@ class Child(Waiting):
     ) -> None:
         super().__init__(execution, asker, name)
         self.returns = returns
-        execution.note(self.path, "started", self.kind)
+        execution.note(self.path, STARTED, self.kind, 1, digest(data))
         data = execution.replacement(self.path, data)
         self.id = execution.want(lambda id: StartRun(id, self.path, namespace, name, version, data), self)
 
@@ -252,12 +275,14 @@ class Child(Waiting):
 class EventWaiting(Waiting):
     """An event or a signal that is waited for, and perhaps a timer beside it."""
 
+    over = False
+
     def __init__(self, execution: Execution, asker: Asker, ask: EventWait[Any]) -> None:
         super().__init__(execution, asker, ask.name)
         self.ask = ask
         self.kind = "signal" if ask.type == SIGNAL else "listen"
         self._timeout = 0
-        execution.note(self.path, "started", self.kind)
+        execution.note(self.path, STARTED, self.kind)
 
     def open(self) -> None:
         """Begin to listen."""
@@ -275,6 +300,16 @@ class EventWaiting(Waiting):
             if not self.execution.watched(lambda: ask.accepts(event)):
                 return
             value = ask.read(event)
+        except InvalidInput as refusal:
+            if ask.type == SIGNAL:
+                # A slip of whoever sent it must not end the run: the next one may fit.
+                self.execution.note(
+                    "", "logged", "warning", 1, f"a signal was passed over: {refusal.message}"
+                )
+                return
+            self._end("faulted")
+            self.asker.fail(refusal)
+            return
         except (Stuck, KeyboardInterrupt):
             raise
         except BaseException as error:
@@ -296,6 +331,7 @@ class EventWaiting(Waiting):
         self._end("cancelled")
 
     def _end(self, what: str) -> None:
+        self.over = True
         execution = self.execution
         execution.listening.pop(self.id, None)
         execution.drop(self.id)
