@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from tenuto import __version__
 from tenuto.engine.model import Json
@@ -25,8 +25,8 @@ from tenuto.runtime.worker import Worker
 from tenuto.settings import Settings
 from tenuto.storage.sqlite import open_journal
 
-PYTHON = "python."
-"""What the names of all functions that are steps begin with."""
+STEP_PREFIX: Final = "python."
+"""What the names of all functions that are steps begin with; told here, where nothing of Python is loaded."""
 
 
 class Front(Protocol):
@@ -73,17 +73,17 @@ class Later:
 
     def find(self, name: str) -> Invocable:
         """Return a step, or a function of a connector."""
-        return self.now().find(name) if name.startswith(PYTHON) else self._catalog.find(name)
+        return self.now().find(name) if name.startswith(STEP_PREFIX) else self._catalog.find(name)
 
     def undo_of(self, name: str) -> str | None:
         """Return the function that undoes a step, or a function of a connector."""
-        return self.now().undo_of(name) if name.startswith(PYTHON) else self._catalog.undo_of(name)
+        return self.now().undo_of(name) if name.startswith(STEP_PREFIX) else self._catalog.undo_of(name)
 
     def admit(
         self, function: str, arguments: dict[str, Json], begin: Callable[[], None]
     ) -> Callable[[], None] | None:
         """Let a function's call begin when its limits allow it; only steps have some."""
-        if function.startswith(PYTHON):
+        if function.startswith(STEP_PREFIX):
             return self.now().admit(function, arguments, begin)
         begin()
         return None

@@ -35,6 +35,9 @@ R = TypeVar("R")
 PYTHON: Final = "python"
 """The connector that all steps belong to: the step `charge` is the function `python.charge`."""
 
+STEP_VERSION: Final = "1.0.0"
+"""The version of every step, as YAML documents call it: `call: python.charge:1.0.0@default`."""
+
 RESULT: Final = "result"  # the parameter of an undo step that is given the step's result
 _SEMANTIC: Final = re.compile(r"\d+\.\d+\.\d+(?:[-+][0-9A-Za-z.+-]+)?")
 _HOST_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")

@@ -25,13 +25,10 @@ from typing import Any, Final
 
 import msgspec
 
-from tenuto.authoring.declare import Step, Workflow
+from tenuto.authoring.declare import STEP_VERSION, Step, Workflow
 from tenuto.engine.model import Json
 from tenuto.engine.ports import DocumentRow
 from tenuto.errors import Invalid, InvalidInput, NotFound, Problem, TenutoError
-
-STEP_VERSION: Final = "1.0.0"
-"""The version of every step, as YAML documents call it: `call: python.charge:1.0.0@default`."""
 
 _HERE: Final = str(Path(__file__).parents[1])
 _SOURCES: Final = "src"  # the folder that many projects keep their packages in
@@ -39,8 +36,6 @@ _LIBRARIES: Final = tuple(
     {sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     | {site.getusersitepackages()}
 )
-
-
 _Declared = Workflow[..., Any] | Step[..., Any]
 
 

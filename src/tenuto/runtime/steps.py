@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from functools import partial
 from typing import Any, Final
 
-from tenuto.authoring.declare import PYTHON, Step
+from tenuto.authoring.declare import PYTHON, STEP_VERSION, Step
 from tenuto.authoring.step_context import enter_step, leave_step
 from tenuto.engine.model import Json
 from tenuto.errors import Faulted, InvalidInput, NotFound, Unfit
@@ -26,9 +26,6 @@ from tenuto.runtime.limits import Limits, Release
 from tenuto.runtime.processes import Processes
 from tenuto.runtime.step_child import Where, place_of
 from tenuto.runtime.threads import THREADS, Threads
-
-STEP_VERSION: Final = "1.0.0"
-"""The version under which documents call every step."""
 
 _PREFIX: Final = f"{PYTHON}."
 
