@@ -75,6 +75,14 @@ class TenutoError(Exception):
         self.message = message
         self.hint = hint
 
+    def told(self) -> str:
+        """Return what happened and, on a line of its own, what to do about it if that is known.
+
+        >>> TenutoError("no room", hint="make some").told(), TenutoError("no room").told()
+        ('no room\\nhint: make some', 'no room')
+        """
+        return self.message if self.hint is None else f"{self.message}\nhint: {self.hint}"
+
 
 class Invalid(TenutoError):
     """The caller sent something that cannot be used as it is."""

@@ -113,6 +113,6 @@ class Acting:
 
     def _suspend(self, hot: Hot, unfit: Unfit) -> None:
         """The code of an action has to be mended: the run is kept until somebody resumes it."""
-        event = Suspended(self._clock.now(), f"{unfit.message}\nhint: {unfit.hint}")
+        event = Suspended(self._clock.now(), unfit.told())
         if accepts(hot.run, event):
             self._tell(hot, event)

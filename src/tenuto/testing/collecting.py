@@ -30,7 +30,7 @@ class TestFile(pytest.File):
         except InvalidDocument as error:
             raise self.CollectError(_told(error)) from None
         except TenutoError as error:
-            raise self.CollectError(f"{error.message}\nhint: {error.hint}") from None
+            raise self.CollectError(error.told()) from None
         for case in cases:
             yield CaseItem.from_parent(self, name=case.name, case=case)
 

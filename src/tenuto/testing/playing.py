@@ -72,7 +72,7 @@ async def play(case: Case) -> Outcome:
     except UnexpectedCall as error:
         failures = (str(error),)
     except TenutoError as error:
-        failures = (f"{error.message}\nhint: {error.hint}" if error.hint else error.message,)
+        failures = (error.told(),)
     return Outcome(case, failures, time.perf_counter() - begun)
 
 
