@@ -252,9 +252,7 @@ def replaced_function(doubles: Doubles, path: str, real: Function, answers: Answ
                 path, answers, call, plain, lambda answer: call_by_name(answer, arguments)
             )
 
-    twin = copy.copy(real)
-    twin._implementation = implementation
-    return twin
+    return real.answered_by(implementation)
 
 
 # ── names ────────────────────────────────────────────────────────────────────────────────
