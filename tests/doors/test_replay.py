@@ -104,3 +104,19 @@ def test_an_export_to_standard_output_is_the_history_alone(tenuto: Tenuto, tmp_p
     history = read_history(called.out.encode(), "x")
     assert (history.workflow, history.run.status) == ("test/doc:1.0.0", "completed")
     check_replay(history)
+
+
+def test_a_history_runs_no_file_that_it_names(played: Tenuto, tmp_path: Path) -> None:
+    """Histories come from elsewhere: only what the user names is imported from a path."""
+    (tmp_path / "planted.py").write_text("raise SystemExit('was run')\n")
+    history = tmp_path / "histories/hello.jsonl"
+    text = history.read_text()
+    named = text.replace('"module":"replayed_hello"', f'"module":"{tmp_path}/planted.py"')
+    assert named != text
+    history.write_text(named)
+
+    called = played("check-replay", "histories/hello.jsonl")
+
+    assert (called.status, called.err) == (2, "")
+    assert "which is no name in Python" in called.out
+    assert "hint: say which code it is played over: --code module" in called.out

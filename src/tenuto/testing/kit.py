@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -12,7 +12,7 @@ from tenuto import __version__
 from tenuto.authoring.declare import Workflow
 from tenuto.engine.ports import DocumentRow, Journal
 from tenuto.engine.stuck import Stuck
-from tenuto.errors import TenutoError
+from tenuto.errors import Invalid, TenutoError
 from tenuto.operations.modules import load_module
 from tenuto.operations.recorded import RunHistory, recorded_history
 from tenuto.testing.cases import find_test_files, read_test_file
@@ -22,7 +22,8 @@ from tenuto.testing.replay import Present, read, replay
 
 __all__ = ["Replays", "Verdict", "find_test_files", "junit", "play", "read_test_file"]
 
-OPEN_RUNS_PAGE = 1_000
+OPEN_RUNS_PAGE: Final = 1_000
+"""How many rows of open runs are read from the database at once."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -85,6 +86,12 @@ class Replays:
 
     def _present(self, history: RunHistory) -> Present:
         module = history.run.module
+        if module is not None and not all(map(str.isidentifier, module.split("."))):
+            # Histories come from elsewhere: they may name what can be imported here, and no files.
+            raise Invalid(
+                f"the history names the module {module!r}, which is no name in Python",
+                hint="say which code it is played over: --code module",
+            )
         if module is not None and module not in self._loaded and not self._is_given(history):
             self._loaded.add(module)
             self._workflows += load_module(module, self._folder).workflows.values()
