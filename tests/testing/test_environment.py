@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -28,7 +29,7 @@ from tenuto import (
     wait_for_event,
     workflow,
 )
-from tenuto.errors import Faulted, InvalidDocument, InvalidInput, NotFound
+from tenuto.errors import DatabaseHeld, Faulted, InvalidDocument, InvalidInput, NotFound
 from tenuto.testing import (
     NEVER,
     START_TIME,
@@ -509,3 +510,17 @@ async def test_two_environments_share_nothing(tenuto_env: Environment) -> None:
         assert ["mine", "real-1"] == [results[0].id, results[1].id]
         assert START_TIME == tenuto_env.now()
         assert (await other.start(buy, 2)).id != (await other.start(buy, 2)).id
+
+
+async def test_an_environment_that_cannot_be_opened_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Neither a thread nor the database: what was begun is ended again."""
+    file = tmp_path / "tests.db"
+    async with Environment(database=file):
+        before = threading.enumerate()
+        with pytest.raises(DatabaseHeld):
+            await Environment(database=file).start(patient, 1)
+
+        assert before == threading.enumerate()
+
+    async with Environment(database=file) as env:
+        assert [] == await env.runs()

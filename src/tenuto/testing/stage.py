@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -73,33 +73,32 @@ class Stage(App):
     @asynccontextmanager
     async def _staged(self) -> AsyncIterator[Desk]:
         catalog, clock, chance = installed(), self._passing.clock, self._chance
-        python = self._python = Python(self._parts.workflows, self._parts.steps, catalog)
-        self._doubles.stand_before(python)
-        journal = await self._open_journal()
-        evaluator = Evaluator()
-        worker = self._worker = DrivenWorker(
-            journal,
-            Gate(self._doubles, SystemNetwork(), self._secrets),
-            evaluator,
-            builder(catalog, (Path.cwd(),), python.build),
-            clock,
-            chance,
-            __version__,
-            rests=self._passing.look,
-        )
-        for watcher in self.watchers:
-            worker.watch(partial(watcher, worker))
-        self._passing.drive(worker)
-        try:
+        async with AsyncExitStack() as stack:
+            journal = await self._open_journal()
+            if journal is not self._kept:
+                stack.push_async_callback(journal.close)
+            python = self._python = Python(self._parts.workflows, self._parts.steps, catalog)
+            stack.push_async_callback(python.close)
+            self._doubles.stand_before(python)
+            evaluator = Evaluator()
+            stack.push_async_callback(evaluator.close)
+            worker = self._worker = DrivenWorker(
+                journal,
+                Gate(self._doubles, SystemNetwork(), self._secrets),
+                evaluator,
+                builder(catalog, (Path.cwd(),), python.build),
+                clock,
+                chance,
+                __version__,
+                rests=self._passing.look,
+            )
+            stack.push_async_callback(worker.close)
+            for watcher in self.watchers:
+                worker.watch(partial(watcher, worker))
+            self._passing.drive(worker)
+            stack.callback(self._passing.drive, None)
             await journal.put_documents(python.documents())
             yield Desk(journal=journal, runner=worker, clock=clock, chance=chance)
-        finally:
-            self._passing.drive(None)
-            await worker.close()
-            await evaluator.close()
-            await python.close()
-            if journal is not self._kept:
-                await journal.close()
 
     async def _open_journal(self) -> Journal:
         """Open the store; one in memory outlives the worker."""
