@@ -161,6 +161,17 @@ async def test_secrets_and_masked_fields_are_not_in_it() -> None:
     assert read_history(history.encode(), "x") == history
 
 
+async def test_a_secret_in_a_documents_own_text_is_not_in_it(tenuto_env: Environment) -> None:
+    """Somebody wrote it there in place of a reference."""
+    written = HEAD + "do:\n  - a: {set: {key: tok-s3cr3t}}\n"
+    control = await history_of(tenuto_env, written)
+    history = await history_of(tenuto_env, written, token="tok-s3cr3t")
+
+    assert "tok-s3cr3t" in control.encode().decode()
+    assert "tok-s3cr3t" not in history.encode().decode()
+    assert "key: ***" in history.run.source
+
+
 async def test_without_masks_the_data_is_there(tenuto_env: Environment) -> None:
     """Control: the test before would notice."""
     tenuto_env.replace("http.request", {})

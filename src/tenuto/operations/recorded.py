@@ -87,7 +87,8 @@ async def recorded_history(
     if document is None:
         raise NotFound(f"the document of run {row.id} is not in the database")
     listed = [entry async for _, entry in entries(journal, row.number)]
-    hidden = [text for value in (secrets or {}).values() for text in texts_in(value)]
+    known = [text for value in (secrets or {}).values() for text in texts_in(value)]
+    hidden = list(known)
     started = next((entry.event for entry in listed if isinstance(entry.event, Started)), None)
     if masks and started is not None:
         data = started.input
@@ -100,7 +101,7 @@ async def recorded_history(
     if hidden or masks:
         # With other data, tasks are begun with other arguments: a replay must not compare these then.
         listed = [_without_digests(entry) for entry in listed]
-    return RunHistory(_about(row, document), tuple(listed), runtime)
+    return RunHistory(_about(row, document, known), tuple(listed), runtime)
 
 
 def _without_digests(entry: Entry) -> Entry:
@@ -110,7 +111,7 @@ def _without_digests(entry: Entry) -> Entry:
     return msgspec.structs.replace(entry, notes=notes)
 
 
-def _about(row: RunRow, document: DocumentRow) -> Recorded:
+def _about(row: RunRow, document: DocumentRow, secrets: Sequence[str]) -> Recorded:
     return Recorded(
         id=row.id,
         namespace=row.namespace,
@@ -119,10 +120,8 @@ def _about(row: RunRow, document: DocumentRow) -> Recorded:
         status=row.status,
         digest=row.definition,
         kind=document.kind,
-        source=document.source,
-        module=document.origin
-        if document.kind != "document" and "/" not in (document.origin or "/")
-        else None,
+        source=str(redact(document.source, secrets)),
+        module=_module(document),
     )
 
 
