@@ -443,6 +443,25 @@ async def signed() -> Any:
 
 
 @workflow
+async def strange(path: str) -> Any:
+    """Uses a secret of this name."""
+    return await call("http.request", {"method": "get", "endpoint": secret(path)})
+
+
+async def test_a_secret_may_have_any_name_but_none() -> None:
+    """What the gate would not know as a reference must never be sent in place of a secret."""
+    async with Environment(secrets={"api/token ~1": {"für": "s3cr3t-value"}, "a.b": "dotted"}) as env:
+        env.replace("http.request", {"ok": True})
+        await env.run(strange, "api/token ~1.für")
+        await env.run(strange, "a.b")
+
+        assert ["s3cr3t-value", "dotted"] == [call.arguments["endpoint"] for call in env.calls()]
+        for wrong in ("", "token.", "t" * 1_025):
+            with pytest.raises(InvalidInput, match="names no secret"):
+                await env.run(strange, wrong)
+
+
+@workflow
 async def parent(days: int) -> datetime:
     """Has a child."""
     return await child(patient, days)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableSequence, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Generic, Literal, NoReturn, ParamSpec, TypeVar, overload
+from urllib.parse import quote
 from uuid import UUID
 
 from tenuto.authoring.asking import (
@@ -34,6 +35,9 @@ T2 = TypeVar("T2")
 T3 = TypeVar("T3")
 T4 = TypeVar("T4")
 T5 = TypeVar("T5")
+
+SECRET_PATH_MAX: Final = 1_024
+"""The longest path of a secret, percent-encoded; the gate reads no longer ones."""
 
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -227,11 +231,20 @@ def call(
 
 
 def secret(path: str) -> str:
-    """Return a reference to a secret, for the arguments of steps and functions.
+    """Return a reference to a secret, or to a field of it, for the arguments of steps and functions.
+
+        secret("token")   secret("database.password")
 
     Its value is put in when the function is called; histories and logs only see the reference.
     """
-    return f"\x01{execution().nonce}:{path}\x01"
+    steps = [quote(step, safe="").replace("~", "%7E") for step in path.split(".")]
+    encoded = ".".join(steps)
+    if not all(steps) or len(encoded) > SECRET_PATH_MAX:
+        raise InvalidInput(
+            f"secret({path!r}) names no secret",
+            hint=f"give its name, and with dots its fields; at most SECRET_PATH_MAX, {SECRET_PATH_MAX}, long",
+        )
+    return f"\x01{execution().nonce}:{encoded}\x01"
 
 
 # ── events and signals ───────────────────────────────────────────────────────────────────
