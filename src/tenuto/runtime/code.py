@@ -62,9 +62,6 @@ class Code:
             for row in rows
         ]
 
-    def __contains__(self, workflow: Workflow[..., Any]) -> bool:
-        return self._workflows.get((workflow.namespace, workflow.name, workflow.version)) is workflow
-
     def build(self, row: DocumentRow) -> Definition:
         """Make the workflow that a row names ready to run; raises `CodeMissing` with the way out."""
         workflow = self._workflows.get((row.namespace, row.name, row.version))
