@@ -109,5 +109,8 @@ async def test_a_missing_await_is_named(tmp_path: Path) -> None:
 
     async with App(workflows=[argument, result], database=tmp_path / "t.db") as app:
         for flow in (argument, result):
-            with pytest.raises(Conflict, match="found a call that was not awaited: `await` is missing"):
+            with pytest.raises(
+                Conflict,
+                match=r"found a call that was not awaited: `await` is missing|called `double` and never awaited",
+            ):
                 await (await app.start(flow)).result()
