@@ -221,6 +221,7 @@ class App:
         *args: *Ts,
         id: str | None = ...,
     ) -> Handle[R]: ...
+    # mypy cannot see that `*args: Any` takes what a variadic type variable stands for.
     async def start(self, workflow: Any, /, *args: Any, id: str | None = None) -> Handle[Any]:  # type: ignore[misc]
         """Start a run and return its handle; it is recorded by then.
 

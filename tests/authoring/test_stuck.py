@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from tenuto import HistoryMismatch, Signal, Workflow, each, gather, sleep, step, workflow
+from tenuto import (
+    HistoryMismatch,
+    Rate,
+    Retry,
+    Signal,
+    Step,
+    Workflow,
+    continue_as_new,
+    each,
+    gather,
+    sleep,
+    step,
+    wait_for_event,
+    workflow,
+)
 from tenuto.authoring.program import PythonProgram
 from tenuto.engine.advance import advance
 from tenuto.engine.model import Answered, Entry, Note
-from tenuto.errors import Invalid
+from tenuto.errors import Invalid, InvalidInput
 from tenuto.runtime.guard import Guard
 from tests.authoring.playing import Play, again
 
@@ -497,3 +512,44 @@ def test_a_signal_of_another_type_is_passed_over() -> None:
     assert play.told.count("logged ") == 2
     assert replayed.finish is not None
     assert replayed.finish.output == 11
+
+
+@workflow
+async def going_round(n: int) -> int:
+    """Forgets an await, and begins anew."""
+    two(n)  # type: ignore[unused-coroutine]
+    continue_as_new(n + 1)
+
+
+def test_a_forgotten_await_is_found_before_the_run_begins_anew() -> None:
+    """A run for ever never returns, so its end would be too late."""
+    assert "called `two` and never awaited" in Play(going_round, {"n": 1}).reason
+
+
+@pytest.mark.parametrize("length", [float("nan"), float("inf"), -1.0, timedelta(seconds=-1)])
+def test_what_is_no_duration_is_refused(length: Any) -> None:
+    """A timer for no time at all would stand in the way of those of all other runs."""
+    with pytest.raises(InvalidInput, match="is no duration"):
+        sleep(length)
+    with pytest.raises(InvalidInput, match="is no duration"):
+        wait_for_event("paid", timeout=length)
+    with pytest.raises(InvalidInput, match="is no duration"):
+        go.receive(timeout=length)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -1.0])
+def test_what_is_no_number_of_seconds_is_refused_when_it_is_declared(number: float) -> None:
+    """In a retry, a rate, a time limit; what is a number passes."""
+    refused: list[Callable[[], object]] = [
+        lambda: Retry(delay_seconds=number),
+        lambda: Retry(delay_seconds_max=number),
+        lambda: Retry(jitter=number),
+        lambda: Rate(1, per_seconds=number),
+        lambda: Step(one.function, timeout_seconds=number),
+        lambda: Step(one.function, heartbeat_seconds=number),
+    ]
+    for declare in refused:
+        with pytest.raises(Invalid):
+            declare()
+
+    assert Step(one.function, timeout_seconds=0.5, heartbeat_seconds=0).timeout_seconds == 0.5

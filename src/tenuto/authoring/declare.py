@@ -19,6 +19,8 @@ import re
 import textwrap
 from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
+from functools import cached_property
+from math import inf
 from types import FunctionType
 from typing import Any, Final, Generic, Literal, ParamSpec, Protocol, TypeVar, get_type_hints, overload
 
@@ -62,9 +64,11 @@ class Retry:
     never: tuple[type[Exception], ...] = ()
 
     def __post_init__(self) -> None:
-        if self.attempts < 1 or self.delay_seconds < 0 or self.delay_seconds_max < 0 or self.jitter < 0:
+        delays = (self.delay_seconds, self.delay_seconds_max, self.jitter)
+        if self.attempts < 1 or not all(0 <= delay < inf for delay in delays):
             raise Invalid(
-                f"{self} cannot be followed", hint="attempts is 1 or more, delays and jitter are not negative"
+                f"{self} cannot be followed",
+                hint="attempts is 1 or more, delays and jitter are numbers from 0",
             )
 
 
@@ -92,7 +96,7 @@ class Rate:
     key: Callable[..., str] | None = None
 
     def __post_init__(self) -> None:
-        if self.count < 1 or self.per_seconds <= 0:
+        if self.count < 1 or not 0 < self.per_seconds < inf:
             raise Invalid(f"{self} lets nothing run", hint="count is 1 or more, per_seconds above 0")
 
 
@@ -130,6 +134,12 @@ class Step(Generic[P, R]):
                 f"{where} is async and cannot run in a process", hint="write `def`, or pool='thread'"
             )
         self.retry = retry
+        for option, seconds in (("timeout", timeout_seconds), ("heartbeat", heartbeat_seconds)):
+            if seconds is not None and not 0 <= seconds < inf:
+                raise Invalid(
+                    f"{option}_seconds of {where} is {seconds!r}",
+                    hint="give a number, 0 or more, or leave it out",
+                )
         self.timeout_seconds = timeout_seconds
         self.heartbeat_seconds = heartbeat_seconds
         self.concurrency = concurrency
@@ -152,9 +162,9 @@ class Step(Generic[P, R]):
 
     def inline(self, args: Any, kwargs: Any) -> Generator[Any, Any, R]:
         """Call the plain function, outside of workflows."""
-        if self.asynchronous:
-            return (yield from self.function(*args, **kwargs).__await__())  # type: ignore[no-any-return]
-        return self.function(*args, **kwargs)  # type: ignore[no-any-return]
+        called = self.function(*args, **kwargs)
+        result: R = (yield from called.__await__()) if self.asynchronous else called
+        return result
 
 
 class Workflow(Generic[P, R]):
@@ -200,6 +210,11 @@ class Workflow(Generic[P, R]):
 
         Its origin is the module that it is in, unless that is the program itself.
         """
+        return self._row
+
+    @cached_property
+    def _row(self) -> DocumentRow:
+        # Its code does not change any more: one digest serves all starts.
         head = f"{self.namespace}/{self.name}:{self.version}\n"
         return DocumentRow(
             digest=hashlib.sha256((head + self.source).encode()).hexdigest(),

@@ -60,7 +60,7 @@ from tenuto.engine.model import (
     Started,
 )
 from tenuto.engine.stuck import HistoryMismatch, Stuck
-from tenuto.errors import Fault, Invalid, InvalidInput
+from tenuto.errors import Invalid, InvalidInput
 
 if TYPE_CHECKING:
     from tenuto.authoring.data import Codec
@@ -77,7 +77,7 @@ BEGUN_AT_ONCE_MAX: Final = 10_000
 
 
 # How code ends that has forgotten an `await`: well, or by using what a call is instead of its result.
-_FORGETFUL: Final = (type(None), TypeError, AttributeError)
+_FORGETFUL: Final = (type(None), ContinueAsNew, TypeError, AttributeError)
 
 
 class Fresh(msgspec.Struct, frozen=True, array_like=True):
@@ -485,11 +485,8 @@ class Execution:
         fault = fault_of_exception(error)
         if failures:
             detail = "; ".join([fault.detail or fault.title or fault.type, *failures])
-            fault = Fault(
-                fault.type, fault.status, fault.title, detail, fault.instance, False, fault.exception
-            )
-        status = "cancelled" if isinstance(error, Cancelled) else "faulted"
-        return Finish(status, None, fault)  # type: ignore[arg-type]
+            fault = msgspec.structs.replace(fault, detail=detail, transient=False)
+        return Finish("cancelled" if isinstance(error, Cancelled) else "faulted", None, fault)
 
     def _drop_all(self, but: Collection[int] = ()) -> None:
         """Nobody waits for what is still open."""
@@ -613,7 +610,7 @@ class Execution:
     def random(self) -> Random:
         """Return the run's own source of chance: seeded, so that it gives the same again."""
         if self._random is None:
-            self._random = Random(f"{self.nonce}/{self.run}/{self.epoch}")  # noqa: S311
+            self._random = Random(f"{self.nonce}/{self.run}/{self.epoch}")  # noqa: S311  # has to give the same again
         return self._random
 
     def next_uuid(self) -> int:

@@ -54,10 +54,7 @@ def now() -> datetime:
 
 def sleep(duration: float | timedelta) -> Ask[None]:
     """Wait for so many seconds; a month costs a row in the database, not memory."""
-    seconds = duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
-    if not 0 <= seconds < float("inf"):
-        raise InvalidInput(f"sleep({duration!r}) never ends", hint="give seconds, 0 or more, or a timedelta")
-    return Sleep(seconds)
+    return Sleep(_length(duration, "sleep of "))
 
 
 def sleep_until(time: datetime) -> Ask[None]:
@@ -381,4 +378,14 @@ def continue_as_new(*args: Any, **kwargs: Any) -> NoReturn:
 
 
 def _seconds(timeout: float | timedelta | None) -> float | None:
-    return timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+    return None if timeout is None else _length(timeout, "timeout of ")
+
+
+def _length(duration: float | timedelta, what: str) -> float:
+    """Return a duration in seconds; refuse what is none: no timer of any run could be set beside it."""
+    seconds = duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
+    if not 0 <= seconds < float("inf"):
+        raise InvalidInput(
+            f"{what}{duration!r} is no duration", hint="give seconds, 0 or more, or a timedelta"
+        )
+    return seconds

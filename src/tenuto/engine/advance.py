@@ -23,6 +23,7 @@ from tenuto.engine.model import (
     Event,
     Failed,
     Finish,
+    Json,
     Listen,
     Note,
     Open,
@@ -63,6 +64,9 @@ class Program(Protocol):
 
     def recall(self, run: Run | None, entries: Sequence[Entry]) -> Run | None:
         """Answer what `advance` over recorded entries gives, from the first to the last."""
+
+    def query(self, state: State, name: str) -> Json:
+        """Return what a state says of itself under a name; raises `KeyError` if it says nothing."""
 
     def encode(self, state: State) -> bytes | None:
         """Encode a state for a snapshot; None if it can only be had by folding the journal again."""

@@ -113,6 +113,10 @@ class Interpreter:
         """Encode a state as JSON."""
         return self._encoder.encode(state)
 
+    def query(self, state: State, name: str) -> Json:
+        """Nothing: documents have no queries."""
+        raise KeyError(name)
+
     def stale(self, state: State) -> bool:
         """Never: a state is a value."""
         return False

@@ -141,11 +141,10 @@ class Memory:
                     f"the run {run} cannot be asked any more: {stuck.message}", hint=stuck.hint
                 ) from None
         program = hot.definition.program
-        query = getattr(program, "query", None)
         try:
-            if query is None or hot.run is None:
-                raise KeyError
-            value: Json = query(hot.run.state, name)
+            if hot.run is None:
+                raise KeyError(name)
+            value = program.query(hot.run.state, name)
         except KeyError:
             raise NotFound(
                 f"the run {run} answers no query {name!r}", hint="its code sets it with Query(...).set(value)"

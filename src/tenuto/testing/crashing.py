@@ -115,7 +115,7 @@ async def crash_everywhere(
 
     async def played_with(name: str, dies: Callable[[int], bool]) -> _Played:
         with tempfile.TemporaryDirectory(prefix="tenuto-crash-") as folder:
-            env = Environment(database=Path(folder, "tenuto.db"), **options)  # type: ignore[arg-type]
+            env = Environment(database=Path(folder, "tenuto.db"), **options)  # type: ignore[arg-type]  # by name, as given
             setup(env)
             play = _Play(env, dies, name)
             async with env:
