@@ -1,0 +1,76 @@
+"""The words of the fault programme: a layer is given a budget, plays faults, and answers a record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from tests.reliability.evidence import Violation
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a layer may spend: whichever ends first, `cases` or the `deadline` (of `time.monotonic`).
+
+    `scale` is 1.0 for the sizes of CI and larger for those of the night; `seed` is the first seed. At least one
+    case is played whatever the deadline says. `folder` is empty, on a real disk, and thrown away afterwards.
+    """
+
+    folder: Path
+    seed: int = 1
+    scale: float = 1.0
+    deadline: float = float("inf")
+
+    def cases(self, ci: int) -> int:
+        """Return how many cases to play where CI plays `ci`."""
+        return max(1, round(ci * self.scale))
+
+    def over(self) -> bool:
+        """Whether time is up."""
+        return time.monotonic() >= self.deadline
+
+
+class Caught(msgspec.Struct, frozen=True, kw_only=True):
+    """A seeded bug, or a setting known to be weak, and whether the layer noticed it.
+
+    `cases` is how many cases (seeds, kills, power cuts) it took to notice, None if it was not noticed within the
+    budget; `by` are the invariants that it violated.
+    """
+
+    bug: str
+    cases: int | None
+    by: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """What a layer did and found.
+
+    `counts` are numbers to print: faults of each kind, runs, entries, states, examples. `failing` names the cases
+    (seeds) that violated something, so that each can be played again. `not_played` says what this machine
+    could not do, and why.
+    """
+
+    layer: str
+    cases: int
+    seconds: float
+    counts: Mapping[str, int] = {}
+    violations: tuple[Violation, ...] = ()
+    failing: tuple[str, ...] = ()
+    caught: tuple[Caught, ...] = ()
+    figures: Mapping[str, str] = {}
+    not_played: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A part of the programme; `nightly` is the scale that the reliability notes ask for at night."""
+
+    name: str
+    title: str
+    play: Callable[[Budget], Record]
+    nightly: float
