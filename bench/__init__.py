@@ -1,0 +1,1 @@
+"""The speed programme: `python -m bench`."""

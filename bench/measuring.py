@@ -1,0 +1,170 @@
+"""What every measured system's program has in common: its options, its answer, and how time and memory are read.
+
+    python -m bench.systems.dbos --work in-flight --size 500 --mode sync --folder DIR [--seconds 60]
+
+runs in the system's own environment, on an empty folder, in a fresh process. The last line that it prints is a JSON object:
+
+    {"system": "dbos", "mode": "sync", "work": "in-flight", "size": 500, "version": "dbos 3.4.0, SQLite 3.40.1",
+     "durability": "journal_mode=wal synchronous=FULL", "figures": {"steps_per_second": 540.2}, "window": [began, ended]}
+
+`durability` is read back from the system itself; `figures` are empty where `reason` says why there are none; `window` is when
+the clock ran, in seconds since the epoch. A figure's name ends in its unit. Only the standard library is used here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Final
+
+STEPS: Final = 10
+"""Steps of one workflow, one after the other, each given the answer of the one before: a number plus one."""
+
+WARM_UP: Final = 10
+"""Before the clock runs, a tenth as many workflows run, so that everything is loaded and compiled."""
+
+FLOOR_CALLS: Final = 12
+"""Entries of one run of ten steps that have to be on disk one after the other."""
+
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+_PAGE_KB: Final = os.sysconf("SC_PAGE_SIZE") / 1024
+
+
+@dataclass(slots=True)
+class Answer:
+    """What one measurement found; see the module's text."""
+
+    system: str
+    mode: str
+    work: str
+    size: int
+    version: str
+    durability: str = ""
+    figures: dict[str, float] = field(default_factory=dict)
+    window: tuple[float, float] = (0.0, 0.0)
+    reason: str = ""
+    note: str = ""
+
+    def tell(self) -> None:
+        """Print it as the last line."""
+        print(json.dumps(asdict(self)), flush=True)
+
+
+def options(description: str | None, modes: Sequence[str], works: Sequence[str]) -> argparse.Namespace:
+    """Read the options that every program has: `work`, `size`, `mode`, `folder`, `seconds`."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--work", choices=works, required=True)
+    parser.add_argument("--size", type=int, required=True)
+    parser.add_argument("--mode", choices=modes, default=modes[0])
+    parser.add_argument("--folder", type=Path, required=True, help="an empty one, on the disk to measure")
+    parser.add_argument("--seconds", type=float, default=60.0, help="about how long it may take")
+    found = parser.parse_args()
+    found.folder = found.folder.resolve()
+    return found
+
+
+def percentile(values: Iterable[float], percent: float) -> float:
+    """Return the smallest value that so many percent of all do not pass."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
+
+
+def latency(seconds: Sequence[float]) -> dict[str, float]:
+    """Return the figures of the work `latency`."""
+    return {
+        "p50_ms": percentile(seconds, 50) * 1e3,
+        "p99_ms": percentile(seconds, 99) * 1e3,
+        "runs": len(seconds),
+    }
+
+
+def floor_seconds(folder: Path, calls: int = FLOOR_CALLS) -> float:
+    """Time so many calls of `fdatasync`, each after 4 KiB at the end of a growing file."""
+    path = folder / "floor"
+    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    block = b"x" * 4096
+    try:
+        began = time.perf_counter()
+        for _ in range(calls):
+            os.write(descriptor, block)
+            os.fdatasync(descriptor)
+        return time.perf_counter() - began
+    finally:
+        os.close(descriptor)
+        path.unlink()
+
+
+# ── processes ─────────────────────────────────────────────────────────────────────────────
+
+
+def family(*roots: int) -> list[int]:
+    """Return processes and all that descend from them; without any, this one and what it has started."""
+    parents: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit() and (fields := _stat(int(name))):
+            parents.setdefault(int(fields[1]), []).append(int(name))
+    found, left = [], list(roots or [os.getpid()])
+    while left:
+        process = left.pop()
+        found.append(process)
+        left += parents.get(process, ())
+    return list(dict.fromkeys(found))
+
+
+def _stat(process: int) -> list[str]:
+    """Return what Linux says of a process, from its state on; nothing if it is gone."""
+    try:
+        text = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    return text.rpartition(")")[2].split()
+
+
+def cpu_seconds(processes: Iterable[int]) -> float:
+    """Return how long processes were on a processor, with those of their children that have ended."""
+    ticks = sum(sum(map(int, fields[11:15])) for process in processes if (fields := _stat(process)))
+    return ticks / _TICKS
+
+
+def rss_kb(processes: Iterable[int]) -> float:
+    """Return how much memory processes have, in KiB; what several share counts for each."""
+    return sum(int(fields[21]) for process in processes if (fields := _stat(process))) * _PAGE_KB
+
+
+@dataclass(slots=True)
+class Clock:
+    """What one timed stretch took; filled when it ends."""
+
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    window: tuple[float, float] = (0.0, 0.0)
+
+    def rates(self, runs: int, steps: int = STEPS) -> dict[str, float]:
+        """Return the figures of the work `in-flight`."""
+        done = runs * steps
+        return {
+            "steps_per_second": done / self.seconds,
+            "cpu_us_per_step": self.cpu_seconds / done * 1e6,
+            "seconds": self.seconds,
+            "runs": runs,
+        }
+
+
+@contextmanager
+def timed(*roots: int) -> Iterator[Clock]:
+    """Time what happens inside, and the processor time of these processes' families (or of this one's)."""
+    clock = Clock()
+    before, began, started = cpu_seconds(family(*roots)), time.time(), time.perf_counter()
+    yield clock
+    clock.seconds = time.perf_counter() - started
+    clock.window = (began, began + clock.seconds)
+    clock.cpu_seconds = cpu_seconds(family(*roots)) - before
