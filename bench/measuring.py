@@ -9,6 +9,20 @@ runs in the system's own environment, on an empty folder, in a fresh process. Th
 
 `durability` is read back from the system itself; `figures` are empty where `reason` says why there are none; `window` is when
 the clock ran, in seconds since the epoch. A figure's name ends in its unit. Only the standard library is used here.
+
+A workflow is ten steps, one after the other, each given the answer of the one before (a number plus one), unless this says otherwise.
+
+| work | what is done | size | figures |
+|---|---|---|---|
+| `latency` | one workflow at a time | how many | `p50_ms`, `p99_ms`, `runs` |
+| `in-flight` | so many at once, from the first start to the last result | how many | `steps_per_second`, `cpu_us_per_step` (all processes), `seconds`, `runs` |
+| `fan-out` | one workflow with a step for each item, side by side, then their sum | items | `items_per_second`, `seconds` |
+| `payload` | `PAYLOAD_RUNS` at once; each step answers a text of so many bytes and is given the one before | bytes | `steps_per_second` |
+| `signals` | so many workflows wait, each is then sent one signal, all at once, and ends | how many | `signals_per_second` |
+| `waiting` | so many workflows wait for a time far away | how many | `rss_kb_per_run`, `disk_kb_per_run`, `idle_cpu_percent`, `wake_lag_ms_p50`, `wake_lag_ms_p99` |
+| `long-run` | one workflow of so many steps; first and last tenth | steps | `us_per_step_start`, `us_per_step_end`, `steps` |
+| `restart` | the process is killed with so many open; the next one goes on | how many | `first_progress_seconds`, `all_over_seconds` |
+| `footprint` | nothing yet; then one step | 1 | `import_ms`, `start_ms`, `first_result_ms`, `installed_mb` |
 """
 
 from __future__ import annotations
@@ -29,6 +43,9 @@ STEPS: Final = 10
 
 WARM_UP: Final = 10
 """Before the clock runs, a tenth as many workflows run, so that everything is loaded and compiled."""
+
+PAYLOAD_RUNS: Final = 50
+"""Workflows in flight in the work `payload`."""
 
 FLOOR_CALLS: Final = 12
 """Entries of one run of ten steps that have to be on disk one after the other."""
