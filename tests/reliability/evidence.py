@@ -62,10 +62,18 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Replay(msgspec.Struct, frozen=True):
-    """What folding a run's journal again gave: the notes of each entry and the open commands, encoded."""
+    """What folding a run's journal again gave.
+
+    `entries` are the notes of each entry, `wanted` is a JSON list for each entry of the commands that it asked
+    for (without its notes), `open` are the commands that are open after the last, encoded. `status` is
+    the run's status then; `stuck` says why the fold did not get to the end, if it did not.
+    """
 
     entries: tuple[bytes, ...]
     open: tuple[bytes, ...] = ()
+    wanted: tuple[bytes, ...] = ()
+    status: str = ""
+    stuck: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +86,11 @@ class Evidence:
     not expected to end. `replays` are what two folds of each journal gave (I10). `canaries` are secret values that
     may stand in none of `texts` (name to bytes: logs, error output, database files) (I11).
     `ticks` maps a schedule's tick to the runs that it started (I12).
+
+    `seen_at` says when, by the ledger's clock, somebody outside learned that an entry was durable. `clocks_agree`
+    says that the engine's clock was the ledger's all the time, so that times in journals compare with those
+    of effects; a layer that turns clocks says no. `timer_bound_seconds` is how late a timer may be at
+    most, where that is known: not where processes are down for a while.
     """
 
     calls: Sequence[Call] = ()
@@ -90,6 +103,9 @@ class Evidence:
     canaries: Sequence[bytes] = ()
     texts: Mapping[str, bytes] = field(default_factory=dict)
     ticks: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    seen_at: Mapping[tuple[str, int], float] = field(default_factory=dict)
+    clocks_agree: bool = True
+    timer_bound_seconds: float | None = None
 
 
 class Violation(msgspec.Struct, frozen=True):

@@ -1,0 +1,557 @@
+"""Says whether the promise held: set checks over client history, journals and effect ledger, in linear time.
+
+    check(evidence) -> []                                          it held
+                    -> [Violation("I4", "order-7", "...")]         it did not
+
+One small function for each invariant. Ids are unique, so no search for an order of events is needed: each check
+reads the evidence once. What a journal asked for (keys, due times) is not stored: it comes from the folds in
+`Evidence.replays`, and what needs them is not checked for runs that have none.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import msgspec
+
+from tenuto.engine.model import (
+    SIGNAL,
+    TERMINAL,
+    Answered,
+    Arrived,
+    CancelRequested,
+    Drop,
+    Emit,
+    Entry,
+    Evaluate,
+    Event,
+    Failed,
+    Finish,
+    Json,
+    Listen,
+    Open,
+    Perform,
+    Restarted,
+    Resumed,
+    Started,
+    StartRun,
+    Suspended,
+    Wake,
+)
+from tenuto.engine.ports import RunRow
+from tenuto.runtime.children import NOT_NEEDED
+from tests.reliability.evidence import Call, Effect, Evidence, Replay, Violation
+
+UNDER_WAY_SECONDS: Final = 1.0
+"""A call that was under way when its run ended, or when its time was over, may reach the world this much later."""
+
+_Wanted = Perform | Evaluate | Wake | Listen | Emit | StartRun | Drop | Finish
+_entries = msgspec.json.Decoder(Entry)
+_wanted = msgspec.json.Decoder(list[_Wanted])
+_open = msgspec.json.Decoder(Open)
+_encoder = msgspec.json.Encoder()
+
+Found = Iterator[Violation]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A command, and the entry that asked for it."""
+
+    seq: int
+    command: Open
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a command ended, and which entry says so."""
+
+    seq: int
+    event: Answered | Failed
+
+
+@dataclass(frozen=True)
+class Told:
+    """One run as its journal tells it.
+
+    `entries` are (seq, entry); `damaged` says why they could not all be read. `outcomes` are all that were
+    recorded, by command. `asked` and `finish` come from the folds: `finish` is (seq, how) of the run's end.
+    """
+
+    row: RunRow
+    entries: list[tuple[int, Entry]]
+    damaged: str | None
+    outcomes: Mapping[int, list[Outcome]]
+    asked: Mapping[int, Asked]
+    finish: list[tuple[int, Finish]]
+    replay: Replay | None
+
+    def own(self) -> Iterator[tuple[int, Event]]:
+        """Yield seq and event of what this run recorded itself, not of a history that it took over."""
+        shared = self.row.origin_entries or 0
+        for seq, entry in self.entries:
+            if seq > shared:
+                yield seq, entry.event
+
+
+class Case:
+    """Evidence, with everything in it decoded once."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self.evidence = evidence
+        self.runs = {
+            run: _told(row, stored, next(iter(evidence.replays.get(run, ())), None))
+            for run, (row, stored) in evidence.journals.items()
+        }
+
+    @cached_property
+    def calls(self) -> list[tuple[Call, str]]:
+        """What clients asked, in their order, each with its end: `ok`, `fail` or `info`."""
+        ends = {
+            (line.client, line.number): line.what for line in self.evidence.calls if line.what != "invoke"
+        }
+        asked = [line for line in self.evidence.calls if line.what == "invoke"]
+        return [(line, ends.get((line.client, line.number), "info")) for line in asked]
+
+    @cached_property
+    def effects(self) -> Mapping[str, list[Effect]]:
+        """What the world felt, by run."""
+        found: dict[str, list[Effect]] = defaultdict(list)
+        for effect in self.evidence.effects:
+            found[effect.run].append(effect)
+        return found
+
+    def durable_at(self, run: str, seq: int, time: float) -> float | None:
+        """Return when an entry was durable at the latest, by the ledger's clock; None if nobody knows."""
+        seen = self.evidence.seen_at.get((run, seq))
+        if seen is not None:
+            return seen
+        return time if self.evidence.clocks_agree else None
+
+
+def check(evidence: Evidence) -> list[Violation]:
+    """Return everything that contradicts the promise."""
+    case = Case(evidence)
+    return [violation for invariant in INVARIANTS for violation in invariant(case)]
+
+
+def _told(row: RunRow, stored: Sequence[tuple[int, bytes]], replay: Replay | None) -> Told:
+    entries: list[tuple[int, Entry]] = []
+    outcomes: dict[int, list[Outcome]] = {}
+    damaged = None
+    for seq, data in stored:
+        try:
+            entry = _entries.decode(data)
+        except msgspec.DecodeError as error:
+            damaged = damaged or f"entry {seq} cannot be read: {error}"
+            continue
+        entries.append((seq, entry))
+        if isinstance(entry.event, Answered | Failed):
+            outcomes.setdefault(entry.event.id, []).append(Outcome(seq, entry.event))
+    asked: dict[int, Asked] = {}
+    finish: list[tuple[int, Finish]] = []
+    for seq, data in enumerate(replay.wanted if replay else (), 1):
+        for command in _wanted.decode(data) if data != b"[]" else ():
+            if isinstance(command, Finish):
+                finish.append((seq, command))
+            elif not isinstance(command, Drop):
+                asked.setdefault(command.id, Asked(seq, command))
+    return Told(row, entries, damaged, outcomes, asked, finish, replay)
+
+
+# ── I1, I2: runs ─────────────────────────────────────────────────────────────────────────
+
+
+def started_runs_are_there_and_end(case: Case) -> Found:
+    """I1: an acknowledged start has a run; once faults have stopped, every run ends."""
+    for call, end in case.calls:
+        if call.verb == "start" and end == "ok" and call.run not in case.runs:
+            yield Violation("I1", call.run, "its start was acknowledged, and the run is not there")
+    if not case.evidence.settled:
+        return
+    for run, told in case.runs.items():
+        if told.row.status not in TERMINAL and run not in case.evidence.waiting_for_ever:
+            yield Violation("I1", run, f"it is {told.row.status} although faults have stopped")
+
+
+def one_run_for_each_id(case: Case) -> Found:
+    """I2: the same id is the same run: one number, one `Started`, one input; nobody else made runs."""
+    numbers: dict[int, str] = {}
+    started: dict[str, Json] = {}
+    allowed: set[str] = set()
+    for call, end in case.calls:
+        if call.verb != "start" or end == "fail":
+            continue
+        allowed.add(call.run)
+        if end == "ok" and started.setdefault(call.run, call.value) != call.value:
+            yield Violation("I2", call.run, "two starts with different inputs were acknowledged")
+    for run, told in case.runs.items():
+        other = numbers.setdefault(told.row.number, run)
+        if other != run or told.row.id != run:
+            yield Violation("I2", run, f"its number is that of {other}, its id {told.row.id}")
+        times = sum(isinstance(entry.event, Started) for _, entry in told.entries)
+        if times != 1 and told.damaged is None:
+            yield Violation("I2", run, f"it was started {times} times")
+        if allowed and run not in allowed and told.row.parent is None and told.row.origin is None:
+            yield Violation("I2", run, "it is there although nobody started it, or its start was refused")
+
+
+# ── I3: the journal ──────────────────────────────────────────────────────────────────────
+
+
+def journals_are_contiguous(case: Case) -> Found:
+    """I3: seq counts from 1 without gaps, nothing stands after the end, the row says what the journal says.
+
+    The chain of hashes joins with the audit log. There is one process for a database, held by a lock on a
+    file, so that no write can come from a former epoch: the lock takes the place of epochs.
+    """
+    for run, told in case.runs.items():
+        row, seqs = told.row, [seq for seq, _ in told.entries]
+        if told.damaged is not None:
+            yield Violation("I3", run, told.damaged)
+        elif seqs != list(range(1, len(seqs) + 1)):
+            yield Violation("I3", run, f"its entries are not numbered 1, 2, 3, ...: {_shown(seqs)}")
+        elif not seqs:
+            yield Violation("I3", run, "it has a row and no entry")
+        elif not isinstance(told.entries[0][1].event, Started | Restarted):
+            yield Violation("I3", run, "its first entry is not its start")
+        elif (row.status in TERMINAL) != (row.ended is not None):
+            yield Violation("I3", run, f"its row is {row.status} and ended at {row.ended}")
+        elif row.ended is not None and told.entries[-1][1].event.time != row.ended:
+            yield Violation("I3", run, f"its last entry is not its end: {told.entries[-1][1].event!r}")
+        else:
+            yield from _row_as_folded(run, told)
+
+
+def _row_as_folded(run: str, told: Told) -> Found:
+    row, replay = told.row, told.replay
+    if replay is None or replay.stuck is not None:
+        return
+    if row.status != replay.status:
+        yield Violation("I3", run, f"its row is {row.status}, its journal folds to {replay.status}")
+    for seq, finish in told.finish:
+        outcome = {"output": finish.output} if finish.fault is None else {"error": finish.fault.to_json()}
+        if seq != len(told.entries):
+            yield Violation("I3", run, f"it ended at entry {seq} of {len(told.entries)}")
+        elif row.outcome != outcome:
+            yield Violation("I3", run, f"its row has the outcome {row.outcome}, its journal {outcome}")
+
+
+# ── I4, I5: actions ──────────────────────────────────────────────────────────────────────
+
+
+def outcomes_are_recorded_once(case: Case) -> Found:
+    """I4: at most one outcome for each command, and only for one that was asked for before.
+
+    What a run hears of itself must also be what others recorded: a child's end is in its parent's journal in
+    the same transaction as in its own.
+    """
+    for run, told in case.runs.items():
+        for id, outcomes in told.outcomes.items():
+            if len(outcomes) > 1:
+                yield Violation("I4", run, f"command {id} has {len(outcomes)} recorded outcomes")
+            asked = told.asked.get(id)
+            folds = told.replay is not None and told.replay.stuck is None
+            if folds and (asked is None or asked.seq >= outcomes[0].seq):
+                yield Violation("I4", run, f"command {id} has an outcome and was not asked for")
+        yield from _told_together(case, run, told)
+
+
+def _told_together(case: Case, run: str, told: Told) -> Found:
+    row = told.row
+    parent = case.runs.get(row.parent or "")
+    if row.ended is None or row.parent_command is None or parent is None or parent.replay is None:
+        return
+    if parent.replay.stuck is None and any(
+        _open.decode(data).id == row.parent_command for data in parent.replay.open
+    ):
+        yield Violation(
+            "I4", run, f"it ended and its parent {row.parent} was not told in the same transaction"
+        )
+
+
+def effects_follow_from_the_journal(case: Case) -> Found:
+    """I4: no effect of what was not asked for durably, nor after its recorded outcome; one for each success.
+
+    Every attempt has the idempotency key that the journal asked for. A function has a ledger if the ledger
+    knows any call of it.
+    """
+    with_ledger: set[str] = set()
+    for run, effects in case.effects.items():
+        told = case.runs.get(run)
+        if told is None:
+            yield Violation("I4", run, f"{effects[0].task} had an effect, and there is no such run")
+            continue
+        if told.replay is None or told.replay.stuck is not None:
+            continue
+        performs = _performs(told)
+        for effect in effects:
+            asked = performs.get((effect.key, effect.attempt))
+            if asked is None:
+                seen = f"attempt {effect.attempt} of {effect.task} ({effect.key}) was not asked for durably"
+                yield Violation("I4", run, seen)
+                continue
+            with_ledger.add(asked.function)
+            yield from _after_its_outcome(case, told, asked, effect)
+    for run, told in case.runs.items():
+        yield from _without_effect(case, run, told, with_ledger)
+
+
+def _performs(told: Told) -> dict[tuple[str, int], Perform]:
+    asked = (found.command for found in told.asked.values())
+    return {(each.key, each.attempt): each for each in asked if isinstance(each, Perform)}
+
+
+def _after_its_outcome(case: Case, told: Told, asked: Perform, effect: Effect) -> Found:
+    outcomes = told.outcomes.get(asked.id)
+    if not outcomes:
+        return
+    seq, event = outcomes[0].seq, outcomes[0].event
+    at = case.durable_at(effect.run, seq, event.time)
+    grace = 0.0 if isinstance(event, Answered) else UNDER_WAY_SECONDS
+    if at is not None and effect.at > at + grace:
+        seen = f"attempt {effect.attempt} of {effect.task} ran {effect.at - at:.6g} s after its outcome was recorded"
+        yield Violation("I4", effect.run, f"{seen} (life {effect.life}, entry {seq})")
+
+
+def _without_effect(case: Case, run: str, told: Told, with_ledger: set[str]) -> Found:
+    felt = {(effect.key, effect.attempt) for effect in case.effects.get(run, ())}
+    shared = told.row.origin_entries or 0
+    succeeded: dict[str, int] = {}
+    for asked in told.asked.values():
+        command = asked.command
+        if not isinstance(command, Perform) or command.function not in with_ledger:
+            continue
+        for outcome in told.outcomes.get(command.id, ()):
+            if isinstance(outcome.event, Answered) and outcome.seq > shared:
+                if (command.key, command.attempt) not in felt:
+                    yield Violation("I4", run, f"{command.task} was recorded as done and had no effect")
+                if succeeded.setdefault(command.key, command.attempt) != command.attempt:
+                    yield Violation("I4", run, f"{command.task} succeeded twice under the key {command.key}")
+
+
+def nothing_begins_after_the_end(case: Case) -> Found:
+    """I5: nothing that a run waits for begins after its end; at its end nothing is open.
+
+    After a cancellation only what cleans up and takes back may begin, and that is recorded like everything
+    else. An action that nothing waits for (`await: false`) may outlive its run.
+    """
+    for run, told in case.runs.items():
+        row = told.row
+        if row.ended is None:
+            continue
+        if told.replay is not None and told.replay.open:
+            yield Violation("I5", run, f"it is over, and {len(told.replay.open)} commands are open")
+        end = case.durable_at(run, len(told.entries), row.ended)
+        performs = _performs(told)
+        for effect in case.effects.get(run, ()) if end is not None else ():
+            asked = performs.get((effect.key, effect.attempt))
+            detached = asked is not None and asked.detached
+            if end is not None and effect.at > end + UNDER_WAY_SECONDS and not detached:
+                yield Violation(
+                    "I5", run, f"{effect.task} ran {effect.at - end:.6g} s after the end of the run"
+                )
+
+
+# ── I6, I7: timers, messages ─────────────────────────────────────────────────────────────
+
+
+def timers_fire_on_time(case: Case) -> Found:
+    """I6: never before they are due by the engine's clock, once, and within the bound where there is one."""
+    bound = case.evidence.timer_bound_seconds
+    for run, told in case.runs.items():
+        for asked in told.asked.values():
+            if not isinstance(asked.command, Wake):
+                continue
+            for outcome in told.outcomes.get(asked.command.id, ()):
+                late = outcome.event.time - asked.command.at
+                if late < 0:
+                    yield Violation("I6", run, f"timer {asked.command.id} fired {-late:.6g} s early")
+                elif bound is not None and late > bound:
+                    yield Violation("I6", run, f"timer {asked.command.id} fired {late:.6g} s late")
+
+
+def messages_arrive_once_and_in_order(case: Case) -> Found:
+    """I7: a signal is in its run's journal once if it was acknowledged, never if it was refused, at most once if
+    nobody knows; those of one client to one run in the order in which they were sent. An event that was
+    published is in no journal twice, and in the sender's order too.
+    """
+    heard = {run: _heard(told) for run, told in case.runs.items()}
+    sent: dict[str, Counter[str]] = defaultdict(Counter)
+    for call, end in case.calls:
+        if call.verb not in ("signal", "emit"):
+            continue
+        data = _message(call.value)
+        for run in [call.run] if call.verb == "signal" else heard:
+            there = heard.get(run, {}).get(data, [])
+            if call.verb == "signal":
+                sent[run][data] += 1
+            if len(there) > 1:
+                yield Violation("I7", run, f"{call.verb} {data} is in the journal {len(there)} times")
+            elif end == "fail" and there:
+                yield Violation("I7", run, f"{call.verb} {data} was refused and is in the journal")
+            elif end == "ok" and not there and call.verb == "signal":
+                yield Violation("I7", run, f"signal {data} was acknowledged and is not in the journal")
+    yield from _in_order(case, heard)
+    for run, told in case.runs.items():
+        for seq, event in told.own() if sent else ():
+            if isinstance(event, Arrived) and event.event.get("type") == SIGNAL:
+                data = _message({"data": event.event.get("data")})
+                if not sent[run][data]:
+                    yield Violation("I7", run, f"signal {data} of entry {seq} was sent by nobody")
+
+
+def _heard(told: Told) -> dict[str, list[int]]:
+    """Return where each message stands in a journal."""
+    found: dict[str, list[int]] = {}
+    for seq, event in told.own():
+        if isinstance(event, Arrived):
+            found.setdefault(_message({"data": event.event.get("data")}), []).append(seq)
+    return found
+
+
+def _in_order(case: Case, heard: Mapping[str, Mapping[str, list[int]]]) -> Found:
+    last: dict[tuple[int, str, str], tuple[int, str]] = {}
+    for call, _ in sorted(case.calls, key=lambda pair: (pair[0].client, pair[0].number)):
+        if call.verb not in ("signal", "emit"):
+            continue
+        data = _message(call.value)
+        for run in [call.run] if call.verb == "signal" else heard:
+            there = heard.get(run, {}).get(data)
+            if not there:
+                continue
+            before, other = last.get((call.client, run, call.verb), (0, ""))
+            if there[0] < before:
+                yield Violation(
+                    "I7", run, f"{call.verb} {data} was sent after {other} and recorded before it"
+                )
+            last[call.client, run, call.verb] = (there[0], data)
+
+
+def _message(value: Json) -> str:
+    data = value.get("data") if isinstance(value, dict) else None
+    return _encoder.encode(data).decode()
+
+
+def acknowledged_is_recorded(case: Case) -> Found:
+    """The promise: what somebody saw as durable is there; a cancellation, pause or end of a pause that was
+    acknowledged is in the journal once, one that was refused never, one that nobody knows of at most once.
+    """
+    for run, seq in sorted(case.evidence.acked_entries):
+        told = case.runs.get(run)
+        if told is None or seq > len(told.entries):
+            yield Violation("promise", run, f"entry {seq} was shown as durable and is not there")
+    counted: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for call, end in case.calls:
+        if call.verb in _REQUESTS:
+            counted[call.run, call.verb][end] += 1
+    for (run, verb), ends in counted.items():
+        told = case.runs.get(run)
+        events = [event for _, event in told.own()] if told is not None else []
+        there = sum(1 for event in events if _REQUESTS[verb](event))
+        # The end of a pause that was over already is acknowledged, and there is nothing to record.
+        least = 0 if verb == "resume" else ends["ok"]
+        if not least <= there <= ends["ok"] + ends["info"]:
+            known = ", ".join(f"{number} {end}" for end, number in sorted(ends.items()))
+            yield Violation("promise", run, f"{verb} is in the journal {there} times; clients saw {known}")
+
+
+def _is_cancel(event: Event) -> bool:
+    return isinstance(event, CancelRequested) and event.reason != NOT_NEEDED
+
+
+def _is_pause(event: Event) -> bool:
+    return isinstance(event, Suspended) and event.reason is None
+
+
+def _is_resume(event: Event) -> bool:
+    return isinstance(event, Resumed)
+
+
+_REQUESTS: Final[Mapping[str, Callable[[Event], bool]]] = {
+    "cancel": _is_cancel,
+    "suspend": _is_pause,
+    "resume": _is_resume,
+}
+
+
+# ── I10, I11, I12 ────────────────────────────────────────────────────────────────────────
+
+
+def folds_give_the_same(case: Case) -> Found:
+    """I10: two folds of a journal give the same commands, byte for byte, and the notes that were recorded."""
+    for run, (first, second) in case.evidence.replays.items():
+        told = case.runs.get(run)
+        if first.stuck is not None or second.stuck is not None:
+            yield Violation("I10", run, f"it cannot be folded: {first.stuck or second.stuck}")
+        elif first != second:
+            place = next(
+                name for name in Replay.__struct_fields__ if getattr(first, name) != getattr(second, name)
+            )
+            seen = f"{getattr(first, place)!r} and {getattr(second, place)!r}"
+            yield Violation("I10", run, f"two folds differ in `{place}`: {seen[:500]}")
+        elif told is not None:
+            recorded = tuple(_encoder.encode(entry.notes) for _, entry in told.entries)
+            if recorded != first.entries:
+                seq = next(
+                    (
+                        seq
+                        for seq, (a, b) in enumerate(zip(recorded, first.entries, strict=False), 1)
+                        if a != b
+                    ),
+                    0,
+                )
+                yield Violation("I10", run, f"the notes of entry {seq} are not those that were recorded")
+
+
+def secrets_stay_secret(case: Case) -> Found:
+    """I11: no secret value stands in a journal, a row, a log, an error or a file."""
+    canaries = case.evidence.canaries
+    if not canaries:
+        return
+    for run, (row, stored) in case.evidence.journals.items():
+        text = _encoder.encode(row) + b"".join(data for _, data in stored)
+        if any(canary in text for canary in canaries):
+            yield Violation("I11", run, "a secret stands in its journal or its row")
+    for name, text in case.evidence.texts.items():
+        if any(canary in text for canary in canaries):
+            yield Violation("I11", "", f"a secret stands in {name}")
+
+
+def ticks_start_one_run(case: Case) -> Found:
+    """I12: each tick of a schedule starts at most one run, and one that is there.
+
+    Schedules do not run yet: they come with the server. The check is here for the layer that will bring ticks.
+    """
+    for tick, runs in case.evidence.ticks.items():
+        if len(runs) > 1:
+            yield Violation("I12", runs[0], f"the tick {tick} started {len(runs)} runs")
+        for run in runs:
+            if run not in case.runs:
+                yield Violation("I12", run, f"the tick {tick} started it, and it is not there")
+
+
+INVARIANTS: Final[tuple[Callable[[Case], Found], ...]] = (
+    started_runs_are_there_and_end,
+    one_run_for_each_id,
+    journals_are_contiguous,
+    outcomes_are_recorded_once,
+    effects_follow_from_the_journal,
+    nothing_begins_after_the_end,
+    timers_fire_on_time,
+    messages_arrive_once_and_in_order,
+    acknowledged_is_recorded,
+    folds_give_the_same,
+    secrets_stay_secret,
+    ticks_start_one_run,
+)
+"""I8 and I9 (approvals, audit) join with governance."""
+
+
+def _shown(seqs: list[int]) -> str:
+    wrong = next((place for place, seq in enumerate(seqs, 1) if seq != place), len(seqs) + 1)
+    return f"place {wrong} has {seqs[wrong - 1] if wrong <= len(seqs) else 'nothing'}"
