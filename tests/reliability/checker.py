@@ -277,8 +277,9 @@ def _told_together(case: Case, run: str, told: Told) -> Found:
 def effects_follow_from_the_journal(case: Case) -> Found:
     """I4: no effect of what was not asked for durably, nor after its recorded outcome; one for each success.
 
-    Every attempt has the idempotency key that the journal asked for. A function has a ledger if the ledger
-    knows any call of it.
+    Every attempt has the idempotency key that the journal asked for. A block of a document that is tried again
+    asks again under the same keys, so that a key and an attempt may stand for several commands. A function has
+    a ledger if the ledger knows any call of it.
     """
     with_ledger: set[str] = set()
     for run, effects in case.effects.items():
@@ -295,43 +296,49 @@ def effects_follow_from_the_journal(case: Case) -> Found:
                 seen = f"attempt {effect.attempt} of {effect.task} ({effect.key}) was not asked for durably"
                 yield Violation("I4", run, seen)
                 continue
-            with_ledger.add(asked.function)
+            with_ledger.add(asked[0].function)
             yield from _after_its_outcome(case, told, asked, effect)
     for run, told in case.runs.items():
         yield from _without_effect(case, run, told, with_ledger)
 
 
-def _performs(told: Told) -> dict[tuple[str, int], Perform]:
-    asked = (found.command for found in told.asked.values())
-    return {(each.key, each.attempt): each for each in asked if isinstance(each, Perform)}
+def _performs(told: Told) -> dict[tuple[str, int], list[Perform]]:
+    """Return the actions that a run asked for, by key and attempt."""
+    found: dict[tuple[str, int], list[Perform]] = {}
+    for asked in told.asked.values():
+        if isinstance(asked.command, Perform):
+            found.setdefault((asked.command.key, asked.command.attempt), []).append(asked.command)
+    return found
 
 
-def _after_its_outcome(case: Case, told: Told, asked: Perform, effect: Effect) -> Found:
-    outcomes = told.outcomes.get(asked.id)
-    if not outcomes:
-        return
-    seq, event = outcomes[0].seq, outcomes[0].event
-    at = case.durable_at(effect.run, seq, event.time)
-    grace = 0.0 if isinstance(event, Answered) else UNDER_WAY_SECONDS
-    if at is not None and effect.at > at + grace:
-        seen = f"attempt {effect.attempt} of {effect.task} ran {effect.at - at:.6g} s after its outcome was recorded"
-        yield Violation("I4", effect.run, f"{seen} (life {effect.life}, entry {seq})")
+def _after_its_outcome(case: Case, told: Told, asked: Sequence[Perform], effect: Effect) -> Found:
+    latest, entry = 0.0, 0
+    for command in asked:
+        outcomes = told.outcomes.get(command.id)
+        if not outcomes:
+            return
+        seq, event = outcomes[0].seq, outcomes[0].event
+        at = case.durable_at(effect.run, seq, event.time)
+        if at is None:
+            return
+        latest, entry = max((latest, entry), (at + (event.__class__ is Failed) * UNDER_WAY_SECONDS, seq))
+    if effect.at > latest:
+        seen = f"attempt {effect.attempt} of {effect.task} ran {effect.at - latest:.6g} s after its outcome was recorded"
+        yield Violation("I4", effect.run, f"{seen} (life {effect.life}, entry {entry})")
 
 
 def _without_effect(case: Case, run: str, told: Told, with_ledger: set[str]) -> Found:
-    felt = {(effect.key, effect.attempt) for effect in case.effects.get(run, ())}
+    felt = Counter((effect.key, effect.attempt) for effect in case.effects.get(run, ()))
     shared = told.row.origin_entries or 0
-    succeeded: dict[str, int] = {}
     for asked in told.asked.values():
         command = asked.command
         if not isinstance(command, Perform) or command.function not in with_ledger:
             continue
         for outcome in told.outcomes.get(command.id, ()):
             if isinstance(outcome.event, Answered) and outcome.seq > shared:
-                if (command.key, command.attempt) not in felt:
+                felt[command.key, command.attempt] -= 1
+                if felt[command.key, command.attempt] < 0:
                     yield Violation("I4", run, f"{command.task} was recorded as done and had no effect")
-                if succeeded.setdefault(command.key, command.attempt) != command.attempt:
-                    yield Violation("I4", run, f"{command.task} succeeded twice under the key {command.key}")
 
 
 def nothing_begins_after_the_end(case: Case) -> Found:
@@ -347,11 +354,11 @@ def nothing_begins_after_the_end(case: Case) -> Found:
         if told.replay is not None and told.replay.open:
             yield Violation("I5", run, f"it is over, and {len(told.replay.open)} commands are open")
         end = case.durable_at(run, len(told.entries), row.ended)
-        performs = _performs(told)
-        for effect in case.effects.get(run, ()) if end is not None else ():
-            asked = performs.get((effect.key, effect.attempt))
-            detached = asked is not None and asked.detached
-            if end is not None and effect.at > end + UNDER_WAY_SECONDS and not detached:
+        if end is None or not any(effect.at > end for effect in case.effects.get(run, ())):
+            continue
+        detached = {key for key, asked in _performs(told).items() if asked[-1].detached}
+        for effect in case.effects[run]:
+            if effect.at > end + UNDER_WAY_SECONDS and (effect.key, effect.attempt) not in detached:
                 yield Violation(
                     "I5", run, f"{effect.task} ran {effect.at - end:.6g} s after the end of the run"
                 )
