@@ -121,8 +121,8 @@ class CannotInstall(Exception):
 class Environment:
     """How to start a system's program: the command, to which options are added, and the whole environment.
 
-    `BENCH_INSTALLED_MB` in the environment is the size of what was installed, servers included; Python itself, Node.js
-    and Go are not counted.
+    `BENCH_INSTALLED_MB` in it is the size of what was installed, `BENCH_DEBIAN_MB` that of the Debian packages which some
+    of the modes need besides; Python itself, Node.js and Go are not counted.
     """
 
     command: tuple[str, ...]
@@ -158,7 +158,8 @@ def make(system: str, folder: Path) -> Environment:
             **os.environ,
             "PATH": os.pathsep.join(search),
             "PYTHONPATH": str(ROOT),
-            "BENCH_INSTALLED_MB": f"{_kilobytes(place) / 1000 + sum(map(_debian_mb, found)):.1f}",
+            "BENCH_INSTALLED_MB": f"{_megabytes(place):.1f}",
+            "BENCH_DEBIAN_MB": f"{sum(map(_debian_mb, found)):.1f}",
         },
     )
 
@@ -195,7 +196,7 @@ def _install(system: str, declared: System, place: Path) -> None:
         if shutil.which("npm") is None:
             raise CannotInstall(f"{system}'s server comes as an npm package, and there is no npm")
         options = ["--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"]
-        _run(["npm", "install", "--prefix", place, *options, *declared.npm])
+        _run(["npm", "install", "--prefix", str(place), *options, *declared.npm])
     for package in declared.go:
         if shutil.which("go") is None:
             raise CannotInstall(f"{system}'s server is built from its Go modules, and there is no go")
@@ -203,8 +204,8 @@ def _install(system: str, declared: System, place: Path) -> None:
 
 
 def _pip(place: Path, arguments: Sequence[str | Path]) -> None:
-    pip = [sys.executable, "-m", "pip", "--python", place / "bin" / "python", "--quiet", "install"]
-    _run([*pip, *arguments])
+    pip = [sys.executable, "-m", "pip", "--python", str(place / "bin" / "python"), "--quiet", "install"]
+    _run([*pip, *map(str, arguments)])
 
 
 def _run(command: Sequence[str | Path], extra: Mapping[str, str] | None = None) -> str:
@@ -246,11 +247,11 @@ def _debian_mb(path: Path) -> float:
     return int(size) * 1024 / 1e6
 
 
-def _kilobytes(folder: Path) -> float:
-    """Return the bytes of all files in thousands, each counted once; links out of the folder are not followed."""
+def _megabytes(folder: Path) -> float:
+    """Return the bytes of all files in millions; links are not followed."""
     return (
         sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-        / 1000
+        / 1e6
     )
 
 
@@ -287,7 +288,8 @@ def main() -> None:
             if options.pin and SYSTEMS[system].python:
                 pin(system, options.folder)
             environment = make(system, options.folder)
-            print(f"{system}: {' '.join(environment.command)} ({environment.env['BENCH_INSTALLED_MB']} MB)")
+            size = " + ".join(environment.env[name] for name in ("BENCH_INSTALLED_MB", "BENCH_DEBIAN_MB"))
+            print(f"{system}: {' '.join(environment.command)} ({size} MB)")
         except CannotInstall as reason:
             print(f"{system}: cannot be installed: {reason}")
 
