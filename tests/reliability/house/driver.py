@@ -1,0 +1,239 @@
+"""The house: a real Tenuto process on a folder, what its clients saw, and its ledger; lives as often as needed."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from tests.reliability.checker import check
+from tests.reliability.evidence import Call, Evidence, Violation
+from tests.reliability.house import work
+from tests.reliability.house.ledger import Ledger
+from tests.reliability.house.lives import Died, Life, Nursery
+from tests.reliability.house.program import Orders
+from tests.reliability.reading import builder, read_journals, replayed
+
+SETTLE_SECONDS_MAX: Final = 60.0
+"""How long runs may take to end once faults have stopped."""
+
+
+class Client:
+    """Somebody who asks one thing after the other; a new one once it does not know how a call ended."""
+
+    _ids = itertools.count(1)
+
+    def __init__(self) -> None:
+        self.id = next(self._ids)
+        self.number = 0
+
+
+class House:
+    """See the module's text. `calls` is the clients' history; `lives` are all processes, the last is the present one.
+
+    `within` and `bug` are as in `Orders`. `strange` are answers that were not what they had to be, found by clients.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        ledger: Ledger,
+        *,
+        database: Path | None = None,
+        nursery: Nursery | None = None,
+        bug: str | None = None,
+        within: tuple[str, ...] = (),
+    ) -> None:
+        self.folder = folder
+        self.database = database or folder / "house.db"
+        self.ledger = ledger
+        self.nursery = nursery
+        self.bug = bug
+        self.within = within
+        self.calls: list[Call] = []
+        self.lives: list[Life] = []
+        self.seen_at: dict[tuple[str, int], float] = {}
+        self.kinds: dict[str, tuple[str, int]] = {}
+        self.strange: list[Violation] = []
+        self.up = asyncio.Event()
+        self.settled = False
+
+    async def __aenter__(self) -> House:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self.lives and self.life.ended is None:
+            await self.kill()
+
+    @property
+    def life(self) -> Life:
+        """The present process, or the last one."""
+        return self.lives[-1]
+
+    @property
+    def errors(self) -> Path:
+        """What the processes wrote to standard output and error."""
+        return self.folder / "errors.txt"
+
+    # ── lives ─────────────────────────────────────────────────────────────────────────
+
+    async def start(self, *, hold: bool = False, forked: bool = True, faultless: bool = False) -> Life:
+        """Begin the next life; returns when it is ready. Raises `Died`.
+
+        One that is to `hold` waits before it opens its database: `life.go()` lets it. `forked` takes it from the
+        nursery, if there is one. A `faultless` one has neither bug nor `within`.
+        """
+        life = Life(len(self.lives) + 1, self._hear)
+        self.lives.append(life)
+        orders = Orders(
+            database=str(self.database),
+            ledger=self.ledger.address,
+            errors=str(self.errors),
+            life=life.number,
+            bug=None if faultless else self.bug,
+            within=() if faultless else self.within,
+            hold=hold,
+        )
+        await life.begin(orders, self.nursery if forked else None)
+        if life.ready is not None:
+            self.up.set()
+        return life
+
+    async def kill(self) -> None:
+        """End the process with SIGKILL; returns when it is gone."""
+        self.up.clear()
+        self.life.send_signal(signal.SIGKILL)
+        await self.life.end()
+
+    async def stop(self) -> None:
+        """Have the process end in order."""
+        self.up.clear()
+        with suppress(Died):
+            await self.life.ask("close")
+        await self.life.end()
+
+    async def pause(self, seconds: float) -> None:
+        """Stop the process for some time, as a machine does that is short of everything."""
+        self.life.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(seconds)
+        self.life.send_signal(signal.SIGCONT)
+
+    def _hear(self, entries: list[tuple[str, int]], now: float) -> None:
+        for entry in entries:
+            self.seen_at.setdefault(entry, now)
+
+    # ── clients ───────────────────────────────────────────────────────────────────────
+
+    async def call(self, client: Client, verb: str, run: str, value: Any = None) -> dict[str, Any]:
+        """Ask for something, and write both into the history; the answer's `what` is ok, fail or info."""
+        client.number += 1
+        history = (client.id, client.number, verb, run, value)
+        self._write(history, "invoke")
+        try:
+            answer = await self.life.ask(verb, run, value)
+        except Died:
+            answer = {"what": "info", "value": ["died", ""]}
+        self._write(history, answer["what"])
+        if answer["what"] == "info":
+            client.id, client.number = next(client._ids), 0
+        return answer
+
+    def _write(self, history: tuple[int, int, str, str, Any], what: Any) -> None:
+        client, number, verb, run, value = history
+        self.calls.append(
+            Call(client=client, number=number, what=what, verb=verb, run=run, value=value, at=time.time())
+        )
+
+    async def insist(
+        self, client: Client, verb: str, run: str, value: Callable[[int], Any]
+    ) -> dict[str, Any]:
+        """Ask until somebody knows the answer; `value(n)` is what is sent the nth time, from 0."""
+        for again in itertools.count():
+            await self.up.wait()
+            answer = await self.call(client, verb, run, value(again))
+            if answer["what"] != "info":
+                return answer
+            await asyncio.sleep(0)
+        raise AssertionError
+
+    async def ended(self, run: str) -> dict[str, Any]:
+        """Return `{"status", "outcome"}` of a run once it is over, in whatever life; also of one that is kept."""
+        while True:
+            await self.up.wait()
+            with suppress(Died):
+                answer = await self.life.ask("end", run)
+                if answer["what"] == "ok":
+                    ended: dict[str, Any] = answer["value"]
+                    return ended
+                if answer["what"] == "fail":
+                    return {"status": "kept", "outcome": answer["value"]}
+            await asyncio.sleep(0)
+
+    # ── the end ───────────────────────────────────────────────────────────────────────
+
+    async def settle(self, seconds: float = SETTLE_SECONDS_MAX) -> list[tuple[str, str]]:
+        """Wait until no run is open any more; return (run, status) of those that are, after so many seconds."""
+        deadline = time.monotonic() + seconds
+        while True:
+            if not self.up.is_set():
+                await self.start()
+            still = (await self.life.ask("open"))["value"]
+            left = deadline - time.monotonic()
+            if not still or left <= 0:
+                break
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self.ended(still[0][0])
+        self.settled = True
+        return [(run, status) for run, status in still]
+
+    def evidence(self, **more: Any) -> Evidence:
+        """Return all that is known; the process has to have ended, or at least to do nothing any more."""
+        files = [self.database, Path(f"{self.database}-wal"), self.errors]
+        given: dict[str, Any] = {
+            "calls": self.calls,
+            "journals": read_journals(self.database),
+            "effects": self.ledger.effects,
+            "acked_entries": frozenset(self.seen_at),
+            "seen_at": self.seen_at,
+            "settled": self.settled,
+            "replays": replayed(self.database, builder(work.WORKFLOWS)),
+            "canaries": [work.CANARY.encode()],
+            "texts": {path.name: path.read_bytes() for path in files if path.exists()},
+        }
+        return Evidence(**{**given, **more})
+
+    def violations(self, **more: Any) -> list[Violation]:
+        """Return what contradicts the promise: what the checker finds, and what clients found."""
+        evidence = self.evidence(**more)
+        return [*check(evidence), *self.strange, *self._other_results(evidence)]
+
+    def _other_results(self, evidence: Evidence) -> list[Violation]:
+        """Runs whose outcome is not the one that follows from their input."""
+        found = []
+        for run, (kind, n) in self.kinds.items():
+            if run not in evidence.journals:
+                continue
+            row = evidence.journals[run][0]
+            if row.ended is None:
+                continue
+            if row.status != work.ends_as(kind):
+                found.append(Violation("promise", run, f"{kind} is {row.status}: {row.outcome}"))
+            expected = work.expected(kind, run, n)
+            if row.status == "completed" and expected is not None:
+                output = (row.outcome or {}).get("output")
+                if output != expected:
+                    found.append(Violation("promise", run, f"{kind}({n}) answered {str(output)[:200]}"))
+        return found
+
+    def keep(self, folder: Path) -> None:
+        """Write the history beside the database, so that a failing case can be looked at."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "calls.jsonl").write_bytes(b"\n".join(map(msgspec.json.encode, self.calls)))
