@@ -90,7 +90,7 @@ class House:
         One that is to `hold` waits before it opens its database: `life.go()` lets it. `forked` takes it from the
         nursery, if there is one. A `faultless` one has neither bug nor `within`.
         """
-        life = Life(len(self.lives) + 1, self._hear)
+        life = Life(len(self.lives) + 1, self._hear, forked=forked and self.nursery is not None)
         self.lives.append(life)
         orders = Orders(
             database=str(self.database),

@@ -65,14 +65,18 @@ _spawned: Final[dict[int, subprocess.Popen[bytes]]] = {}
 class Life:
     """One process, from its first word to the end of its socket; times are of `time.time`.
 
-    `heard` is called with the (run, seq) that it shows as durable.
+    `heard` is called with the (run, seq) that it shows as durable. One that is `forked` was begun in no time.
     """
 
-    def __init__(self, number: int, heard: Callable[[list[tuple[str, int]], float], None]) -> None:
+    def __init__(
+        self, number: int, heard: Callable[[list[tuple[str, int]], float], None], *, forked: bool = False
+    ) -> None:
         self.number = number
+        self.forked = forked
         self.began = time.time()
         self.ready: float | None = None
         self.first_entry: float | None = None
+        self.killed: float | None = None
         self.ended: float | None = None
         self.entries = 0
         self.pid = 0
@@ -81,6 +85,7 @@ class Life:
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._changed = asyncio.Event()
         self._descriptor = -1
+        self._gone = asyncio.Event()
         self.held = False
 
     async def begin(self, orders: Orders, nursery: Nursery | None) -> None:
@@ -123,6 +128,7 @@ class Life:
         process = _spawned.pop(self.pid, None)
         if process is not None:
             await asyncio.get_running_loop().run_in_executor(None, process.wait)
+        self._gone.set()
 
     def _take(self, told: dict[str, Any]) -> None:
         now = time.time()
@@ -153,13 +159,15 @@ class Life:
 
     def send_signal(self, number: int) -> None:
         """Send the process a signal, if it is still there."""
+        if number == signal.SIGKILL:
+            self.killed = time.time()
         if self._descriptor >= 0 and self.ended is None:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._descriptor, number)
 
     async def end(self) -> None:
         """Return when the process has ended."""
-        await self._reading
+        await self._gone.wait()
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

@@ -1,0 +1,96 @@
+"""The command line under SIGKILL: `tenuto run`, killed, `tenuto resume`, killed, ... until it ends by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from pathlib import Path
+from random import Random
+from typing import Final
+
+from tests.reliability.checker import check
+from tests.reliability.evidence import Call, Evidence, Violation
+from tests.reliability.house import work
+from tests.reliability.house.ledger import Ledger, Trouble
+from tests.reliability.house.lives import ROOT
+from tests.reliability.reading import builder, read_journals, replayed
+
+TENUTO: Final = (sys.executable, "-m", "tenuto")
+RUN: Final = "order-1"
+STEPS: Final = 9
+LONGEST_SECONDS: Final = 0.75
+"""A command is killed at a time up to this; it takes about so long for all its steps."""
+
+
+async def session(folder: Path, seed: int, kills: int) -> tuple[list[Violation], int]:
+    """Kill so many commands that work on one run, then let one end; return what is wrong, and the true kills."""
+    os.makedirs(folder)
+    random, calls = Random(seed), []
+    killed = 0
+    async with Ledger(folder / "ledger.jsonl", Trouble(slow=1.0, slow_seconds=0.03)) as ledger:
+        status = None
+        for life in range(1, kills + 2):
+            seconds = None if life > kills else 0.1 + random.random() * LONGEST_SECONDS
+            again = (
+                life > 1 and (folder / "x.db").exists() and calls[-1].what == "ok" and random.random() < 0.7
+            )
+            status = await _command(folder, ledger, life, seconds, calls, resumes=again)
+            killed += status == -9
+        evidence = Evidence(
+            calls=calls,
+            journals=read_journals(folder / "x.db"),
+            effects=ledger.effects,
+            settled=True,
+            replays=replayed(folder / "x.db", builder(work.WORKFLOWS)),
+        )
+    violations = check(evidence)
+    row = evidence.journals[RUN][0]
+    if row.outcome != {"output": work.expected("chain", RUN, STEPS)}:
+        violations.append(Violation("promise", RUN, f"it is {row.status}: {row.outcome}"))
+    return violations, killed
+
+
+async def _command(
+    folder: Path, ledger: Ledger, life: int, seconds: float | None, calls: list[Call], *, resumes: bool
+) -> int:
+    """Run or resume with the command line; kill it after so many seconds. Return the exit status."""
+    place = f"{Path(work.__file__)}:chain"
+    verb = ["resume", RUN] if resumes else ["run", place, "--input", f'{{"n": {STEPS}}}', "--id", RUN]
+    process = await asyncio.create_subprocess_exec(
+        *TENUTO,
+        *verb,
+        "--db",
+        str(folder / "x.db"),
+        env={**os.environ, work.ADDRESS: ledger.address, work.LIFE: str(life), "PYTHONPATH": str(ROOT)},
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    if not resumes:
+        calls.append(_call(life, "invoke"))
+    killing = asyncio.create_task(_kill_later(process, seconds))
+    said = b""
+    async for line in process.stderr:
+        said += line
+        if line.startswith(b"run ") and not resumes and calls[-1].what == "invoke":
+            calls.append(_call(life, "ok"))
+    status = await process.wait()
+    killing.cancel()
+    if not resumes and calls[-1].what == "invoke":
+        calls.append(_call(life, "info"))
+    if status not in (0, -9) and not (resumes and b"is over" in said):
+        raise AssertionError(f"{' '.join(verb)} ended with {status}: {said.decode(errors='replace')}")
+    return status
+
+
+async def _kill_later(process: asyncio.subprocess.Process, seconds: float | None) -> None:
+    if seconds is not None:
+        await asyncio.sleep(seconds)
+        process.kill()
+
+
+def _call(life: int, what: str) -> Call:
+    value = {"workflow": "chain", "input": STEPS}
+    return Call(client=life, number=1, what=what, verb="start", run=RUN, at=time.time(), value=value)  # type: ignore[arg-type]

@@ -1,0 +1,265 @@
+"""L3: real processes are killed with SIGKILL at random times, and stopped, and their children killed; then all is checked.
+
+An episode is one database, its clients, and so many lives that end by force, one after the other; after the last
+one nothing is disturbed any more, all runs have to end, and the checker is asked. Lives are
+forked from a nursery, which makes thousands of kills affordable; some are begun as users begin them, and it is those
+whose times to recover are told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Final
+
+from tests.reliability.commands import session
+from tests.reliability.evidence import Violation
+from tests.reliability.house.driver import House
+from tests.reliability.house.ledger import Ledger, Trouble, repeated
+from tests.reliability.house.lives import Died, Life, Nursery, descendants
+from tests.reliability.house.stories import COMMON, RARE, Stories
+from tests.reliability.programme import Budget, Caught, Layer, Record
+
+KILLS_IN_CI: Final = 32
+KILLS_PER_EPISODE: Final = 16
+BEGUN_AS_USERS_DO: Final = 0.2
+READY_SECONDS: Final = 0.06
+"""About how long a forked process takes until it is ready; kills during its start are spread over this."""
+
+COMMANDS_EVERY: Final = 12
+COMMANDS_KILLED: Final = 4
+"""After so many episodes, so many commands of one run are killed."""
+
+KILLS_TO_CATCH: Final = 6
+CATCH_EPISODES_MAX: Final = 8
+PATIENCE_WITH_BUG: Final = 3.0
+"""How long runs may take to end in a process that has a bug: it may lose them."""
+
+VISIBLE: Final[tuple[str, ...]] = ()
+"""The bugs of the zoo that a real process shows when it is killed."""
+
+CHILDREN: Final = {"evaluation_child": "evaluator", "multiprocessing": "step process"}
+
+
+@dataclass(slots=True)
+class Played:
+    """What an episode did and found."""
+
+    violations: list[Violation] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    ready: list[float] = field(default_factory=list)
+    progress: list[float] = field(default_factory=list)
+    repeated: tuple[int, int] = (0, 0)
+    counted_kills: int = 0
+
+
+class Killer:
+    """Ends lives by force, each in another way and at another time."""
+
+    def __init__(self, house: House, random: Random, counts: Counter[str]) -> None:
+        self._house = house
+        self._random = random
+        self._counts = counts
+
+    async def kill_one(self) -> Life:
+        """Begin a life and end it; return it."""
+        house, random = self._house, self._random
+        forked = random.random() >= BEGUN_AS_USERS_DO
+        starting = asyncio.create_task(house.start(forked=forked))
+        if random.random() < 0.25:
+            await asyncio.wait([starting], timeout=random.random() * READY_SECONDS * (1 if forked else 6))
+            self._counts["kills while starting" if not starting.done() else "kills at once"] += 1
+        else:
+            await starting
+            await self._disturb()
+        await house.kill()
+        with suppress(Died):
+            await starting
+        self._counts["kills"] += 1
+        return house.life
+
+    async def _disturb(self) -> None:
+        """Let the process work for a while, or stop it for a moment, or kill its children."""
+        house, random = self._house, self._random
+        life, roll = house.life, random.random()
+        with suppress(TimeoutError):
+            await life.wait(lambda: life.entries > 0, 1.0)
+        if roll < 0.15:
+            await house.pause(random.random() * 0.05)
+            self._counts["pauses"] += 1
+        elif roll < 0.4:
+            await self._kill_children()
+        elif roll < 0.8:
+            wanted = life.entries + int(random.expovariate(1 / 25))
+            with suppress(TimeoutError):
+                await life.wait(lambda: life.entries >= wanted, 0.5)
+        await asyncio.sleep(random.random() ** 2 * 0.05)
+        if roll > 0.95:
+            life.send_signal(signal.SIGSTOP)
+            self._counts["kills while stopped"] += 1
+
+    async def _kill_children(self) -> None:
+        """Kill one child after the other, as they come, for a moment."""
+        deadline = time.monotonic() + 0.3
+        killed = 0
+        while time.monotonic() < deadline and not killed:
+            for pid, command in descendants(self._house.life.pid).items():
+                kind = next((name for word, name in CHILDREN.items() if word in command), None)
+                if kind is not None and self._random.random() < 0.5:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                    self._counts[f"kills of an {kind}" if kind == "evaluator" else f"kills of a {kind}"] += 1
+                    killed += 1
+            await asyncio.sleep(0.02)
+
+
+async def episode(
+    folder: Path, nursery: Nursery, seed: int, kills: int, *, bug: str | None = None, patience: float = 60.0
+) -> Played:
+    """Play one episode; a `bug` of the zoo is in all lives that are killed, and in the last one too."""
+    random, played = Random(seed), Played()
+    difficult = random.random() < 0.5
+    trouble = (
+        Trouble(lose=0.05, refuse=0.05, slow=0.2, seed=seed) if difficult else Trouble(slow=0.1, seed=seed)
+    )
+    kinds = {**COMMON, **RARE} if random.random() < 0.4 else COMMON
+    os.makedirs(folder)
+    async with (
+        Ledger(folder / "ledger.jsonl", trouble) as ledger,
+        House(folder, ledger, nursery=nursery, bug=bug) as house,
+    ):
+        stories = Stories(house, seed=seed, kinds=kinds)
+        stories.begin()
+        killer = Killer(house, random, played.counts)
+        for _ in range(kills):
+            await killer.kill_one()
+        await house.start(forked=False)
+        await stories.stop(patience)
+        await house.settle(patience)
+        await house.stop()
+        played.violations = house.violations()
+        _measure(played, house, difficult)
+    return played
+
+
+def _measure(played: Played, house: House, difficult: bool) -> None:
+    """Take down the times and numbers of an episode."""
+    played.counts["runs"] = len({run for run, _ in house.seen_at})
+    played.counts["entries"] = len(house.seen_at)
+    played.counts["effects"] = len(house.ledger.effects)
+    played.counts["acknowledged"] = sum(call.what == "ok" for call in house.calls)
+    played.counts["unknown to clients"] = sum(call.what == "info" for call in house.calls)
+    for before, life in zip(house.lives, house.lives[1:], strict=False):
+        if life.forked or life.ready is None or before.killed is None:
+            continue
+        played.ready.append(life.ready - before.killed)
+        if life.first_entry is not None:
+            played.progress.append(life.first_entry - before.killed)
+    if not difficult:
+        played.repeated = repeated(house.ledger.effects)
+        played.counted_kills = played.counts["kills"]
+
+
+# ── the layer ────────────────────────────────────────────────────────────────────────────
+
+
+def play(budget: Budget) -> Record:
+    """Play as many kills as the budget has."""
+    return asyncio.run(_play(budget))
+
+
+async def _play(budget: Budget) -> Record:
+    began = time.monotonic()
+    total, failing = Played(), []
+    wanted, episodes = budget.cases(KILLS_IN_CI), 0
+    with Nursery() as nursery:
+        while episodes == 0 or (total.counts["kills"] < wanted and not budget.over()):
+            seed = budget.seed + episodes
+            episodes += 1
+            folder = budget.folder / f"kills-{seed}"
+            played = await episode(folder, nursery, seed, KILLS_PER_EPISODE)
+            _add(total, played)
+            if played.violations:
+                failing.append(f"episode:{seed}")
+            shutil.rmtree(folder)
+            if episodes % COMMANDS_EVERY == 1:
+                await _command_line(budget, seed, total, failing)
+        caught = [await catch(budget, nursery, bug) for bug in VISIBLE]
+    return Record(
+        layer=LAYER.name,
+        cases=total.counts["kills"],
+        seconds=time.monotonic() - began,
+        counts={"episodes": episodes, **dict(sorted(total.counts.items()))},
+        violations=tuple(total.violations),
+        failing=tuple(failing),
+        caught=tuple(caught),
+        figures=_figures(total),
+    )
+
+
+async def _command_line(budget: Budget, seed: int, total: Played, failing: list[str]) -> None:
+    folder = budget.folder / f"commands-{seed}"
+    violations, killed = await session(folder, seed, COMMANDS_KILLED)
+    total.violations += violations
+    total.counts["kills"] += killed
+    total.counts["kills of commands"] += killed
+    if violations:
+        failing.append(f"commands:{seed}")
+    shutil.rmtree(folder)
+
+
+async def catch(budget: Budget, nursery: Nursery, bug: str) -> Caught:
+    """Play short episodes with a bug of the zoo until one is noticed; `cases` are the kills until then."""
+    began, kills = time.monotonic(), 0
+    by: tuple[str, ...] = ()
+    for number in range(CATCH_EPISODES_MAX):
+        folder = budget.folder / f"{bug}-{number}"
+        seed = 1000 * budget.seed + number
+        played = await episode(folder, nursery, seed, KILLS_TO_CATCH, bug=bug, patience=PATIENCE_WITH_BUG)
+        kills += played.counts["kills"]
+        by = tuple(sorted({violation.invariant for violation in played.violations}))
+        shutil.rmtree(folder)
+        if by:
+            break
+    return Caught(bug=bug, cases=kills if by else None, by=by, seconds=time.monotonic() - began)
+
+
+def _add(total: Played, played: Played) -> None:
+    total.violations += played.violations
+    total.counts.update(played.counts)
+    total.ready += played.ready
+    total.progress += played.progress
+    total.repeated = (total.repeated[0] + played.repeated[0], total.repeated[1] + played.repeated[1])
+    total.counted_kills += played.counted_kills
+
+
+def _figures(total: Played) -> dict[str, str]:
+    lost = [each for each in total.violations if each.invariant in ("I1", "I7", "promise")]
+    kills = max(total.counted_kills, 1)
+    return {
+        "SIGKILL to ready": told(total.ready),
+        "SIGKILL to first progress": told(total.progress),
+        "acknowledged and lost": f"{len(lost)} of {total.counts['acknowledged'] + total.counts['entries']}",
+        "effects repeated, per kill": f"{total.repeated[0] / kills:.3f} at a receiver that takes all,"
+        f" {total.repeated[1] / kills:.3f} at one that knows keys ({total.counted_kills} kills)",
+    }
+
+
+def told(seconds: list[float]) -> str:
+    """Return the median, the 99th percentile and the number of some times."""
+    if not seconds:
+        return "none"
+    ordered = sorted(seconds)
+    p99 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
+    return f"p50 {ordered[len(ordered) // 2] * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms ({len(ordered)})"
+
+
+LAYER: Final = Layer("L3", "SIGKILL at random times", play, 3000 / KILLS_IN_CI)
