@@ -11,6 +11,7 @@ A work that would take longer than `--seconds` is done with fewer runs; `runs` a
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import statistics
@@ -38,6 +39,8 @@ from bench.servers import end_tidily
 Work = Callable[[Namespace, Answer], None]
 IMPORTS: Final = 5
 IDLE_SECONDS: Final = 5.0
+LOOK_SECONDS: Final = 0.01
+WAIT_SECONDS_MAX: Final = 1800.0
 FEW: Final = 5
 WARM_PART: Final = 5
 """The warm-up takes at most this part of the time."""
@@ -103,6 +106,20 @@ def one_by_one(once: Callable[[int], None], answer: Answer, size: int, seconds: 
             taken.append(time.perf_counter() - began)
     answer.figures = latency(taken)
     answer.window = clock.window
+
+
+async def until(condition: Callable[[], bool], seconds: float = WAIT_SECONDS_MAX) -> None:
+    """Return when something is so that nobody tells of."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - the system measured has no event for it
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+def shortened(answer: Answer, wanted: int, done: int) -> None:
+    """Say what was really done where it is less than was asked for."""
+    answer.size = done
+    if done < wanted:
+        answer.note = f"{wanted:,} would have taken too long"
 
 
 def ends(times: Sequence[float]) -> dict[str, float]:
