@@ -84,13 +84,15 @@ class House:
 
     # ── lives ─────────────────────────────────────────────────────────────────────────
 
-    async def start(self, *, hold: bool = False, forked: bool = True, faultless: bool = False) -> Life:
+    async def start(self, *, hold: str = "", forked: bool = True, faultless: bool = False) -> Life:
         """Begin the next life; returns when it is ready. Raises `Died`.
 
-        One that is to `hold` waits before it opens its database: `life.go()` lets it. `forked` takes it from the
-        nursery, if there is one. A `faultless` one has neither bug nor `within`.
+        One that is to `hold` waits at a place (see `Orders`) until `go`. `forked` takes it from the nursery, if
+        there is one. A `faultless` one has neither bug nor `within`.
         """
-        life = Life(len(self.lives) + 1, self._hear, forked=forked and self.nursery is not None)
+        life = Life(
+            len(self.lives) + 1, self._hear, self.up.clear, forked=forked and self.nursery is not None
+        )
         self.lives.append(life)
         orders = Orders(
             database=str(self.database),
@@ -106,15 +108,18 @@ class House:
             self.up.set()
         return life
 
+    async def go(self) -> None:
+        """Let a life that is held go on; returns when it is ready. Raises `Died`."""
+        await self.life.go()
+        self.up.set()
+
     async def kill(self) -> None:
         """End the process with SIGKILL; returns when it is gone."""
-        self.up.clear()
         self.life.send_signal(signal.SIGKILL)
         await self.life.end()
 
     async def stop(self) -> None:
         """Have the process end in order."""
-        self.up.clear()
         with suppress(Died):
             await self.life.ask("close")
         await self.life.end()

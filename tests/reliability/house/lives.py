@@ -65,13 +65,20 @@ _spawned: Final[dict[int, subprocess.Popen[bytes]]] = {}
 class Life:
     """One process, from its first word to the end of its socket; times are of `time.time`.
 
-    `heard` is called with the (run, seq) that it shows as durable. One that is `forked` was begun in no time.
+    `heard` is called with the (run, seq) that it shows as durable, `over` at its end. One that is `forked` was
+    begun in no time.
     """
 
     def __init__(
-        self, number: int, heard: Callable[[list[tuple[str, int]], float], None], *, forked: bool = False
+        self,
+        number: int,
+        heard: Callable[[list[tuple[str, int]], float], None],
+        over: Callable[[], None],
+        *,
+        forked: bool = False,
     ) -> None:
         self.number = number
+        self._over = over
         self.forked = forked
         self.began = time.time()
         self.ready: float | None = None
@@ -110,7 +117,8 @@ class Life:
                 await self._changed.wait()
 
     async def go(self) -> None:
-        """Let a process that is held open its database; returns when it is ready."""
+        """Let a process that is held go on; returns when it is ready."""
+        self.held = False
         self._writer.write(b"\n")
         await self.wait(lambda: self.ready is not None)
 
@@ -119,6 +127,7 @@ class Life:
             while (line := await reader.readline()).endswith(b"\n"):
                 self._take(msgspec.json.decode(line))
         self.ended = time.time()
+        self._over()
         self._writer.close()
         for future in self._answers.values():
             if not future.done():

@@ -17,9 +17,18 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
+from functools import partial
 from typing import Any
+from unittest import mock
 
 import msgspec
 
@@ -27,6 +36,8 @@ from tenuto import App, TenutoError
 from tenuto.engine.model import Entry
 from tenuto.operations.desk import Desk
 from tenuto.operations.runs import emit_event, end_run
+from tenuto.storage.journal import DatabaseJournal
+from tenuto.storage.sqlite import open_journal
 from tests.reliability.house import work
 
 LINE_BYTES_MAX = 16 * 1024 * 1024
@@ -36,7 +47,8 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     """What a process is told when it begins.
 
     `within` are context managers to be in all the time, as `module:name`; `bug` is one of the zoo. A process that
-    is to `hold` waits for a line before it opens its database.
+    is to `hold` says so and waits for a line: before it opens its database (`start`), when the database is open
+    and nothing is in it yet (`opened`), or before it closes it (`close`).
     """
 
     database: str
@@ -45,7 +57,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     life: int = 1
     bug: str | None = None
     within: tuple[str, ...] = ()
-    hold: bool = False
+    hold: str = ""
 
 
 class TurnedClock:
@@ -76,6 +88,19 @@ class Watched(App):
             yield desk
 
 
+@contextmanager
+def open_but_empty(held: Callable[[], Awaitable[None]]) -> Iterator[None]:
+    """Wait for `held` each time that a database was opened, before anything else is done with it."""
+
+    async def open_and_hold(*given: Any, **named: Any) -> DatabaseJournal:
+        journal = await open_journal(*given, **named)
+        await held()
+        return journal
+
+    with mock.patch("tenuto.opening.open_journal", open_and_hold):
+        yield
+
+
 class Service:
     """Answers what comes over the socket."""
 
@@ -87,6 +112,7 @@ class Service:
 
     async def serve(self, connection: socket.socket) -> None:
         """Work until the other side hangs up or asks for the end."""
+        self._connection = connection.fileno()
         reader, self._writer = await asyncio.open_connection(sock=connection, limit=LINE_BYTES_MAX)
         orders = self._orders
         app = Watched(
@@ -98,7 +124,10 @@ class Service:
             secrets={"token": work.CANARY},
             clock=self._clock,
         )
-        async with app:
+        async with AsyncExitStack() as stack:
+            if orders.hold == "opened":
+                stack.enter_context(open_but_empty(partial(self._hold, reader)))
+            await stack.enter_async_context(app)
             self._say({"ready": os.getpid()})
             while line := await reader.readline():
                 request = msgspec.json.decode(line)
@@ -109,11 +138,23 @@ class Service:
                 task.add_done_callback(self._tasks.discard)
             if not line:
                 os._exit(0)  # who has started this is gone
+            if orders.hold == "close":
+                await self._hold(reader)
         self._say({"id": request["id"], "what": "ok"})
         await self._writer.drain()
 
+    async def _hold(self, reader: asyncio.StreamReader) -> None:
+        self._say({"held": os.getpid()})
+        await reader.readline()
+
     def _say(self, value: Any) -> None:
-        self._writer.write(msgspec.json.encode(value) + b"\n")
+        """Send a line, by a call to the system (`write`) that nobody else here makes."""
+        data = msgspec.json.encode(value) + b"\n"
+        if not self._writer.transport.get_write_buffer_size():
+            with suppress(BlockingIOError):
+                data = data[os.write(self._connection, data) :]
+        if data:
+            self._writer.write(data)
 
     def _show(self, run: str, seq: int, _: Entry) -> None:
         if not self._shown:
@@ -183,7 +224,7 @@ def begin(orders: Orders, connection: socket.socket) -> None:
         for name in orders.within:
             module, _, attribute = name.partition(":")
             stack.enter_context(getattr(importlib.import_module(module), attribute)())
-        if orders.hold:
+        if orders.hold == "start":
             connection.sendall(b'{"held": %d}\n' % os.getpid())
             connection.recv(1)
         asyncio.run(Service(orders).serve(connection))
