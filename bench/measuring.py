@@ -152,9 +152,12 @@ def cpu_seconds(processes: Iterable[int]) -> float:
     return ticks / _TICKS
 
 
-def rss_kb(processes: Iterable[int]) -> float:
-    """Return how much memory processes have, in KiB; what several share counts for each."""
-    return sum(int(fields[21]) for process in processes if (fields := _stat(process))) * _PAGE_KB
+def rss_kb(processes: Iterable[int] = ()) -> float:
+    """Return how much memory processes have, in KiB (without any: this one); what several share counts for each."""
+    return (
+        sum(int(fields[21]) for process in processes or [os.getpid()] if (fields := _stat(process)))
+        * _PAGE_KB
+    )
 
 
 @dataclass(slots=True)

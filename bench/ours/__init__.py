@@ -1,0 +1,1 @@
+"""What `bench.systems.tenuto` does for each work, in Python and as documents."""

@@ -1,0 +1,75 @@
+"""Measure Tenuto: one JSON line; `bench.measuring` says what is asked and answered.
+
+    python -m bench.systems.tenuto --work in-flight --size 500 --mode code|document --folder DIR
+
+`code` is a workflow in Python, set up as the reference says: an `App` with a database file, coroutines for workflow and
+steps, garbage collected seldom. `document` is the same workflow as a YAML document, whose steps are calls of the function `core.noop`.
+The settings that durability rests on are read on the connections that the journal itself opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from bench.measuring import Answer, Clock, options
+from bench.ours import restart, steps, waiting
+from bench.ours.flows import Opened, collect_seldom, opened
+from bench.ours.footprint import footprint
+from tenuto import __version__
+
+Figures = tuple[dict[str, float], Clock]
+
+OPENED: Final[Mapping[str, Callable[[Opened, int], Awaitable[Figures]]]] = {
+    "latency": steps.alone,
+    "in-flight": steps.in_flight,
+    "fan-out": steps.fan_out,
+    "payload": steps.payload,
+    "long-run": steps.long_run,
+    "waiting": waiting.on_timers,
+    "waiting-event": waiting.on_events,
+    "signals": waiting.signals,
+}
+NOT_IN_DOCUMENTS: Final[Mapping[str, str]] = {
+    "fan-out": "the language's `for` takes one item after the other, and `fork` has as many branches as are written down",
+    "signals": "documents hear events, which go to all who listen, not signals to one run",
+    "replay": "a document goes on from its stored state; its journal is not replayed",
+}
+
+
+async def in_app(work: str, folder: Path, mode: str, size: int) -> tuple[dict[str, float], Clock, str]:
+    """Do a work with an App that is open before it begins."""
+    async with opened(folder, mode) as there:
+        figures, clock = await OPENED[work](there, size)
+        return figures, clock, there.connections.durability()
+
+
+def main() -> None:
+    """Read the options, measure, print one line."""
+    asked = options(__doc__, ("code", "document"), (*OPENED, "restart", "replay", "footprint"))
+    version = f"tenuto {__version__}, SQLite {sqlite3.sqlite_version}"
+    answer = Answer("tenuto", asked.mode, asked.work, asked.size, version)
+    if asked.mode == "document" and asked.work in NOT_IN_DOCUMENTS:
+        answer.reason = NOT_IN_DOCUMENTS[asked.work]
+        answer.tell()
+        return
+    collect_seldom()
+    if asked.work == "restart":
+        figures, clock, answer.durability = restart.killed(asked.folder, asked.mode, asked.size)
+    elif asked.work == "replay":
+        figures, clock, answer.durability = asyncio.run(restart.replay(asked.folder, asked.mode, asked.size))
+    elif asked.work == "footprint":
+        figures, clock = footprint(asked.folder)
+    else:
+        figures, clock, answer.durability = asyncio.run(
+            in_app(asked.work, asked.folder, asked.mode, asked.size)
+        )
+    answer.figures, answer.window = figures, clock.window
+    answer.tell()
+
+
+if __name__ == "__main__":
+    main()
