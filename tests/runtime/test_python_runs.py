@@ -8,7 +8,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -35,9 +35,14 @@ from tenuto import (
     wait_for_event,
     workflow,
 )
-from tenuto.engine.model import Entry, Progressed, Suspended
+from tenuto.engine.model import SIGNAL, Arrived, Entry, Progressed, Suspended
+from tenuto.engine.ports import Batch
 from tenuto.errors import Conflict, Faulted, InvalidInput, NotFound, StorageFailed
+from tenuto.runtime.code import Code
 from tenuto.runtime.recording import read_entry
+from tenuto.runtime.system import SystemChance, SystemClock
+from tenuto.runtime.worker import Worker
+from tenuto.storage.memory import MemoryJournal
 
 CALLS: list[tuple[str, Any]] = []
 HELD: dict[str, asyncio.Event] = {}
@@ -326,6 +331,61 @@ async def test_queries_are_answered_while_a_run_waits_and_after_its_end(tmp_path
             await opened.handle("t").query("nothing")
 
     assert (before, after) == ("waiting", "over")
+
+
+class SlowJournal(MemoryJournal):
+    """A store whose disk takes its time: nothing becomes durable while `stalled` is set."""
+
+    stalled: asyncio.Event | None = None
+
+    def commit(self, batch: Batch, done: Callable[[], None]) -> None:
+        """Take a batch over; say so when the disk goes on."""
+        if self.stalled is None:
+            super().commit(batch, done)
+        else:
+            super().commit(batch, lambda: None)
+            asyncio.get_running_loop().create_task(self._later(done))
+
+    async def _later(self, done: Callable[[], None]) -> None:
+        await self.flush()
+        done()
+
+    async def flush(self) -> None:
+        """Wait for the disk."""
+        if self.stalled is not None:
+            await self.stalled.wait()
+        await super().flush()
+
+
+async def test_a_query_shows_nothing_that_is_not_on_the_disk() -> None:
+    """A crash could take it back, after somebody has been told."""
+
+    @workflow
+    async def telling() -> None:
+        stage.set("waiting")
+        await go.receive()
+        stage.set("going on")
+        await go.receive()
+
+    journal = SlowJournal(failed=lambda error: None)
+    clock, chance, code = SystemClock(), SystemChance(), Code([telling], lambda step: None, None, {})
+    worker = Worker(journal, cast(Any, None), cast(Any, None), code.build, clock, chance, "0")
+    run = await worker.start(telling.document(), {})
+    journal.stalled = asyncio.Event()
+    signal = {"type": SIGNAL, "subject": "go", "data": 1}
+    sending = asyncio.create_task(worker.tell(run, Arrived(clock.now(), signal)))
+    await asyncio.sleep(0)
+    asking = asyncio.create_task(worker.query(run, "stage"))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    early = asking.done()
+    journal.stalled.set()
+    shown = await asking
+    await sending
+    await worker.close()
+
+    assert not early
+    assert shown == "going on"
 
 
 async def test_a_run_for_ever_keeps_its_id_and_loses_its_past(tmp_path: Path) -> None:

@@ -152,6 +152,9 @@ class Memory:
         finally:
             if finished is not None and finished.run is not None:
                 program.forget(finished.run.state)
+        if hot.unwritten:
+            # A run is folded ahead of the disk: nobody is shown what a crash could still take back.
+            await self._journal.flush()
         return value
 
     async def _load_all(self, rows: Sequence[RunRow]) -> None:
