@@ -110,7 +110,8 @@ class House:
 
     async def go(self) -> None:
         """Let a life that is held go on; returns when it is ready. Raises `Died`."""
-        await self.life.go()
+        self.life.let()
+        await self.life.wait(lambda: self.life.ready is not None)
         self.up.set()
 
     async def kill(self) -> None:
@@ -133,6 +134,13 @@ class House:
     def _hear(self, entries: list[tuple[str, int]], now: float) -> None:
         for entry in entries:
             self.seen_at.setdefault(entry, now)
+
+    def take_over(self, former: House) -> None:
+        """Add what was seen of the database before it was copied here."""
+        self.calls += former.calls
+        self.kinds |= former.kinds
+        self.seen_at |= former.seen_at
+        self.ledger.effects += former.ledger.effects
 
     # ── clients ───────────────────────────────────────────────────────────────────────
 

@@ -116,11 +116,10 @@ class Life:
                 self._changed.clear()
                 await self._changed.wait()
 
-    async def go(self) -> None:
-        """Let a process that is held go on; returns when it is ready."""
+    def let(self) -> None:
+        """Let a process that is held go on."""
         self.held = False
         self._writer.write(b"\n")
-        await self.wait(lambda: self.ready is not None)
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         with suppress(ConnectionError):
