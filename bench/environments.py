@@ -86,6 +86,8 @@ SYSTEMS: Mapping[str, System] = {
         modes={
             "sqlite": ("latency", "in-flight", "fan-out", "payload"),
             "file": ("latency", "in-flight", "fan-out", "payload"),
+            "sqlite-rounds": COMPARED,
+            "file-rounds": COMPARED,
         },
         environment="tenuto",
         mark="no engine: only appends the same bytes",

@@ -28,6 +28,7 @@ from typing import Any, Final
 from dbos import DBOS
 
 from bench.fitting import (
+    LOOK_SECONDS,
     Growth,
     batch,
     ends,
