@@ -78,23 +78,24 @@ class Outcome:
 class Told:
     """One run as its journal tells it.
 
-    `entries` are (seq, entry); `damaged` says why they could not all be read. `outcomes` are all that were
-    recorded, by command. `asked` and `finish` come from the folds: `finish` is (seq, how) of the run's end.
+    `entries` are (seq, entry), the first `shared` of them those of a history that it took over; `damaged` says
+    why they could not all be read. `outcomes` are all that were recorded, by command. `asked` and `finish` come from the folds: `finish` is (seq, how) of the run's end.
     """
 
     row: RunRow
     entries: list[tuple[int, Entry]]
+    shared: int
     damaged: str | None
     outcomes: Mapping[int, list[Outcome]]
     asked: Mapping[int, Asked]
+    dropped: Mapping[int, int]
     finish: list[tuple[int, Finish]]
     replay: Replay | None
 
     def own(self) -> Iterator[tuple[int, Event]]:
-        """Yield seq and event of what this run recorded itself, not of a history that it took over."""
-        shared = self.row.origin_entries or 0
+        """Yield seq and event of what this run recorded itself."""
         for seq, entry in self.entries:
-            if seq > shared:
+            if seq > self.shared:
                 yield seq, entry.event
 
 
@@ -135,14 +136,18 @@ class Case:
 
 def check(evidence: Evidence) -> list[Violation]:
     """Return everything that contradicts the promise."""
-    case = Case(evidence)
+    return check_case(Case(evidence))
+
+
+def check_case(case: Case) -> list[Violation]:
+    """Return everything in evidence that is decoded already that contradicts the promise."""
     return [violation for invariant in INVARIANTS for violation in invariant(case)]
 
 
 def _told(row: RunRow, stored: Sequence[tuple[int, bytes]], replay: Replay | None) -> Told:
     entries: list[tuple[int, Entry]] = []
     outcomes: dict[int, list[Outcome]] = {}
-    damaged = None
+    damaged, shared = None, 0
     for seq, data in stored:
         try:
             entry = _entries.decode(data)
@@ -150,17 +155,22 @@ def _told(row: RunRow, stored: Sequence[tuple[int, bytes]], replay: Replay | Non
             damaged = damaged or f"entry {seq} cannot be read: {error}"
             continue
         entries.append((seq, entry))
+        if isinstance(entry.event, Restarted):
+            shared = seq + 1  # the event that begins the task is told again after this one
         if isinstance(entry.event, Answered | Failed):
             outcomes.setdefault(entry.event.id, []).append(Outcome(seq, entry.event))
     asked: dict[int, Asked] = {}
+    dropped: dict[int, int] = {}
     finish: list[tuple[int, Finish]] = []
     for seq, data in enumerate(replay.wanted if replay else (), 1):
         for command in _wanted.decode(data) if data != b"[]" else ():
             if isinstance(command, Finish):
                 finish.append((seq, command))
-            elif not isinstance(command, Drop):
+            elif isinstance(command, Drop):
+                dropped[command.id] = seq
+            else:
                 asked.setdefault(command.id, Asked(seq, command))
-    return Told(row, entries, damaged, outcomes, asked, finish, replay)
+    return Told(row, entries, shared, damaged, outcomes, asked, dropped, finish, replay)
 
 
 # ── I1, I2: runs ─────────────────────────────────────────────────────────────────────────
@@ -277,7 +287,7 @@ def _told_together(case: Case, run: str, told: Told) -> Found:
 def effects_follow_from_the_journal(case: Case) -> Found:
     """I4: no effect of what was not asked for durably, nor after its recorded outcome; one for each success.
 
-    Every attempt has the idempotency key that the journal asked for. A block of a document that is tried again
+    Every attempt has the idempotency key that the journal asked for, and the same as the attempt before. A block of a document that is tried again
     asks again under the same keys, so that a key and an attempt may stand for several commands. A function has
     a ledger if the ledger knows any call of it.
     """
@@ -289,20 +299,21 @@ def effects_follow_from_the_journal(case: Case) -> Found:
             continue
         if told.replay is None or told.replay.stuck is not None:
             continue
-        performs = _performs(told)
+        known = performs(told)
         for effect in effects:
-            asked = performs.get((effect.key, effect.attempt))
+            asked = known.get((effect.key, effect.attempt))
             if asked is None:
                 seen = f"attempt {effect.attempt} of {effect.task} ({effect.key}) was not asked for durably"
                 yield Violation("I4", run, seen)
                 continue
             with_ledger.add(asked[0].function)
-            yield from _after_its_outcome(case, told, asked, effect)
+            yield from _within_its_time(case, told, asked, effect)
     for run, told in case.runs.items():
         yield from _without_effect(case, run, told, with_ledger)
+        yield from _with_other_keys(run, told)
 
 
-def _performs(told: Told) -> dict[tuple[str, int], list[Perform]]:
+def performs(told: Told) -> dict[tuple[str, int], list[Perform]]:
     """Return the actions that a run asked for, by key and attempt."""
     found: dict[tuple[str, int], list[Perform]] = {}
     for asked in told.asked.values():
@@ -311,7 +322,15 @@ def _performs(told: Told) -> dict[tuple[str, int], list[Perform]]:
     return found
 
 
-def _after_its_outcome(case: Case, told: Told, asked: Sequence[Perform], effect: Effect) -> Found:
+def _within_its_time(case: Case, told: Told, asked: Sequence[Perform], effect: Effect) -> Found:
+    if case.evidence.clocks_agree:
+        seq = min(told.asked[command.id].seq for command in asked)
+        early = told.entries[seq - 1][1].event.time - effect.at
+        if early > 0:
+            seen = (
+                f"attempt {effect.attempt} of {effect.task} ran {early:.6g} s before entry {seq} asked for it"
+            )
+            yield Violation("I4", effect.run, seen)
     latest, entry = 0.0, 0
     for command in asked:
         outcomes = told.outcomes.get(command.id)
@@ -327,15 +346,26 @@ def _after_its_outcome(case: Case, told: Told, asked: Sequence[Perform], effect:
         yield Violation("I4", effect.run, f"{seen} (life {effect.life}, entry {entry})")
 
 
+def _with_other_keys(run: str, told: Told) -> Found:
+    keys: dict[tuple[str, int], set[str]] = {}
+    for asked in told.asked.values():
+        command = asked.command
+        if isinstance(command, Perform):
+            keys.setdefault((command.task, command.attempt), set()).add(command.key)
+            before = keys.get((command.task, command.attempt - 1))
+            if before is not None and command.key not in before:
+                seen = f"attempt {command.attempt} of {command.task} has another idempotency key"
+                yield Violation("I4", run, f"{seen}: {command.key}")
+
+
 def _without_effect(case: Case, run: str, told: Told, with_ledger: set[str]) -> Found:
     felt = Counter((effect.key, effect.attempt) for effect in case.effects.get(run, ()))
-    shared = told.row.origin_entries or 0
     for asked in told.asked.values():
         command = asked.command
         if not isinstance(command, Perform) or command.function not in with_ledger:
             continue
         for outcome in told.outcomes.get(command.id, ()):
-            if isinstance(outcome.event, Answered) and outcome.seq > shared:
+            if isinstance(outcome.event, Answered) and outcome.seq > told.shared:
                 felt[command.key, command.attempt] -= 1
                 if felt[command.key, command.attempt] < 0:
                     yield Violation("I4", run, f"{command.task} was recorded as done and had no effect")
@@ -356,7 +386,7 @@ def nothing_begins_after_the_end(case: Case) -> Found:
         end = case.durable_at(run, len(told.entries), row.ended)
         if end is None or not any(effect.at > end for effect in case.effects.get(run, ())):
             continue
-        detached = {key for key, asked in _performs(told).items() if asked[-1].detached}
+        detached = {key for key, asked in performs(told).items() if asked[-1].detached}
         for effect in case.effects[run]:
             if effect.at > end + UNDER_WAY_SECONDS and (effect.key, effect.attempt) not in detached:
                 yield Violation(
@@ -384,8 +414,8 @@ def timers_fire_on_time(case: Case) -> Found:
 
 def messages_arrive_once_and_in_order(case: Case) -> Found:
     """I7: a signal is in its run's journal once if it was acknowledged, never if it was refused, at most once if
-    nobody knows; those of one client to one run in the order in which they were sent. An event that was
-    published is in no journal twice, and in the sender's order too.
+    nobody knows; those of one client to one run in the order in which they were sent. An event is in no
+    journal twice, and in the sender's order too.
     """
     heard = {run: _heard(told) for run, told in case.runs.items()}
     sent: dict[str, Counter[str]] = defaultdict(Counter)
@@ -404,6 +434,7 @@ def messages_arrive_once_and_in_order(case: Case) -> Found:
             elif end == "ok" and not there and call.verb == "signal":
                 yield Violation("I7", run, f"signal {data} was acknowledged and is not in the journal")
     yield from _in_order(case, heard)
+    yield from _heard_twice(case)
     for run, told in case.runs.items():
         for seq, event in told.own() if sent else ():
             if isinstance(event, Arrived) and event.event.get("type") == SIGNAL:
@@ -419,6 +450,18 @@ def _heard(told: Told) -> dict[str, list[int]]:
         if isinstance(event, Arrived):
             found.setdefault(_message({"data": event.event.get("data")}), []).append(seq)
     return found
+
+
+def _heard_twice(case: Case) -> Found:
+    for run, told in case.runs.items():
+        heard: set[tuple[str, ...]] = set()
+        for seq, event in told.own():
+            if isinstance(event, Arrived):
+                # A block of a document that is tried again emits under the same id, at another time.
+                name = tuple(str(event.event.get(part)) for part in ("source", "id", "time"))
+                if name in heard:
+                    yield Violation("I7", run, f"the event of entry {seq} is in the journal twice: {name}")
+                heard.add(name)
 
 
 def _in_order(case: Case, heard: Mapping[str, Mapping[str, list[int]]]) -> Found:
@@ -442,6 +485,49 @@ def _in_order(case: Case, heard: Mapping[str, Mapping[str, list[int]]]) -> Found
 def _message(value: Json) -> str:
     data = value.get("data") if isinstance(value, dict) else None
     return _encoder.encode(data).decode()
+
+
+def listeners_hear(case: Case) -> Found:
+    """I7: an event is recorded with every run that listened for it before it was sent, and still does.
+
+    Only where the time of each entry is known by the ledger's clock, and no clock was set.
+    """
+    if not (case.evidence.clocks_agree and case.evidence.seen_at):
+        return
+    listening = list(_listening(case))
+    sent: list[tuple[str, str, float, float]] = []
+    for told in case.runs.values():
+        for asked in told.asked.values():
+            if isinstance(asked.command, Emit) and asked.command.id in told.outcomes:
+                event, at = asked.command.event, told.outcomes[asked.command.id][0].event
+                if isinstance(at, Answered):
+                    sent.append((str(event["type"]), str(event["id"]), at.time, at.time))
+    ends = {(line.client, line.number): line.at for line in case.evidence.calls if line.what == "ok"}
+    for call, end in case.calls:
+        if call.verb == "emit" and end == "ok" and isinstance(call.value, dict):
+            sent.append(
+                (str(call.value.get("type")), _message(call.value), call.at, ends[call.client, call.number])
+            )
+    for kind, name, begun, done in sent:
+        for run, types, since, until, heard in listening:
+            if since < begun and until > done and (types is None or kind in types) and name not in heard:
+                yield Violation("I7", run, f"it listened for {kind} and did not hear {name}")
+
+
+def _listening(case: Case) -> Iterator[tuple[str, tuple[str, ...] | None, float, float, set[str]]]:
+    """Yield who listens for which types, since when and until when, and the ids and data of what it heard."""
+    for run, told in case.runs.items():
+        listens = {id: asked for id, asked in told.asked.items() if isinstance(asked.command, Listen)}
+        if not listens or told.replay is None or told.replay.stuck is not None:
+            continue
+        ended = told.row.ended if told.row.ended is not None else float("inf")
+        heard = set(_heard(told))
+        heard |= {str(event.event.get("id")) for _, event in told.own() if isinstance(event, Arrived)}
+        dropped = {id: told.entries[seq - 1][1].event.time for id, seq in told.dropped.items()}
+        for id, asked in listens.items():
+            since = case.evidence.seen_at.get((run, asked.seq))
+            if since is not None and isinstance(asked.command, Listen):
+                yield run, asked.command.types, since, dropped.get(id, ended), heard
 
 
 def acknowledged_is_recorded(case: Case) -> Found:
@@ -551,6 +637,7 @@ INVARIANTS: Final[tuple[Callable[[Case], Found], ...]] = (
     nothing_begins_after_the_end,
     timers_fire_on_time,
     messages_arrive_once_and_in_order,
+    listeners_hear,
     acknowledged_is_recorded,
     folds_give_the_same,
     secrets_stay_secret,

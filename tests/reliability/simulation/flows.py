@@ -1,0 +1,205 @@
+"""The workloads in Python: one workflow that carries out any tree of verbs, and what makes such trees.
+
+["row", ["step", "book", 1], ["gather", ["sleep", 3], ["signal", 0, 5]], ["child", ["step", "plain", 2]]]
+"""
+
+from __future__ import annotations
+
+from random import Random as Chances
+from typing import Any, Final
+
+from tenuto import (
+    Cancelled,
+    Query,
+    Signal,
+    child,
+    continue_as_new,
+    each,
+    emit,
+    gather,
+    log,
+    patched,
+    race,
+    random,
+    run_document,
+    secret,
+    sleep,
+    uuid,
+    wait_for_event,
+    workflow,
+)
+from tenuto.authoring.declare import Workflow
+from tests.reliability.simulation import world
+
+Tree = Any
+
+SIGNALS: Final = ("s0", "s1")
+EVENTS: Final = ("e0", "e1")
+HEARD: Final = "heard "
+"""What a line in a run's history begins with that says which signal its code was given."""
+
+_STEPS: Final = {each.name: each for each in world.STEPS}
+_signals: Final = {name: Signal(name, Any) for name in SIGNALS}
+place: Final = Query("place", str)
+"""Where a run is: another text at each place, the same whenever it is folded again."""
+
+
+class Gave(Exception):
+    """Raised by a tree."""
+
+
+@workflow
+async def flow(tree: Any, rounds: int, tag: str) -> Any:
+    """Carry out a tree, as often as asked."""
+    result = await carry_out(tree)
+    if rounds:
+        continue_as_new(tree, rounds - 1, tag)
+    return result
+
+
+@workflow
+async def part(tree: Any) -> Any:
+    """Carry out a tree as a child."""
+    return await carry_out(tree)
+
+
+async def carry_out(tree: Tree) -> Any:
+    """Carry out a tree of verbs."""
+    place.set(str(uuid()))
+    verb, *rest = tree
+    match verb:
+        case "step":
+            return await _STEPS[rest[0]](rest[1])
+        case "trusted":
+            return await world.trusted(rest[0], secret("token"))
+        case "sleep":
+            return await sleep(rest[0])
+        case "child":
+            return await child(part, rest[0])
+        case "document":
+            return await run_document(rest[0], {"tag": "", "n": 1})
+        case "signal" | "event":
+            return await _hear(verb, *rest)
+        case "emit":
+            return await emit(EVENTS[rest[0]], str(uuid()))
+        case "raise":
+            raise Gave("up")
+        case "chance":
+            log(f"line {random.randint(1, 9)}")
+            return patched("p")
+        case _:
+            return await _combine(verb, rest)
+
+
+async def _hear(verb: str, which: int, timeout: float | None) -> Any:
+    try:
+        if verb == "signal":
+            value = await _signals[SIGNALS[which]].receive(timeout=timeout)
+            log(f"{HEARD}{value}")
+            return value
+        return (await wait_for_event(EVENTS[which], timeout=timeout)).get("data")
+    except TimeoutError:
+        return "late"
+
+
+async def _combine(verb: str, rest: list[Tree]) -> Any:
+    """Carry out what has parts."""
+    match verb:
+        case "row":
+            return [await carry_out(branch) for branch in rest]
+        case "gather":
+            return list(await gather(*[carry_out(branch) for branch in rest]))
+        case "gather-kept":
+            found = await gather(*[carry_out(branch) for branch in rest], return_exceptions=True)
+            return [str(value) for value in found]
+        case "race":
+            return await race(*[carry_out(branch) for branch in rest])
+        case "each":
+            return await each(carry_out, rest, at_once=2)
+        case "each-left":
+            async for result in each(carry_out, rest, at_once=2):
+                return result
+            return None
+        case "finally":
+            try:
+                return await carry_out(rest[0])
+            finally:
+                await carry_out(rest[1])
+        case "catch":
+            try:
+                return await carry_out(rest[0])
+            except Exception as error:
+                return str(error)[:20]
+        case "swallow":
+            try:
+                return await carry_out(rest[0])
+            except Cancelled:
+                return await carry_out(rest[1])
+        case _:
+            raise AssertionError(verb)
+
+
+WORKFLOWS: Final[tuple[Workflow[..., Any], ...]] = (flow, part)
+
+_SEVERAL: Final = ("row", "row", "row", "gather", "gather", "gather-kept", "race", "each", "each-left")
+_PAIRS: Final = ("finally", "catch", "swallow")
+
+
+class Growing:
+    """Grows trees; each leaf has a number of its own. `forbidden` verbs are left out."""
+
+    def __init__(self, chance: Chances, forbidden: frozenset[str], documents: tuple[str, ...]) -> None:
+        self._chance = chance
+        self._forbidden = forbidden
+        self._documents = documents
+        self._count = 0
+
+    def tree(self, leaves: int, depth: int = 0) -> Tree:
+        """Grow a tree of about so many leaves."""
+        chance = self._chance
+        if leaves <= 1 or depth > 3:
+            return self._leaf(depth)
+        if chance.random() < 0.25:
+            verb = chance.choice(_PAIRS)
+            some = chance.randint(1, leaves - 1)
+            return [verb, self.tree(some, depth + 1), self.tree(leaves - some, depth + 1)]
+        parts = chance.randint(2, min(4, leaves))
+        return [chance.choice(_SEVERAL), *[self.tree(leaves // parts, depth + 1) for _ in range(parts)]]
+
+    def _leaf(self, depth: int) -> Tree:
+        chance = self._chance
+        self._count += 1
+        while True:
+            kind = chance.random()
+            leaf = (
+                self._other(kind, depth) if kind < 0.5 else ["step", chance.choice(world.NAMES), self._count]
+            )
+            if leaf[0] not in self._forbidden:
+                return leaf
+
+    def _other(self, kind: float, depth: int) -> Tree:
+        chance = self._chance
+        timeout = chance.choice([2, 10, 40, None])
+        match int(kind * 24):
+            case 0 | 1:
+                return ["sleep", chance.choice([0, 0.01, 1, 5, 45])]
+            case 2:
+                return ["signal", chance.randint(0, 1), timeout]
+            case 3:
+                return ["signal", chance.randint(0, 1), chance.choice([1, 20])]
+            case 4:
+                return ["event", chance.randint(0, 1), timeout]
+            case 5:
+                return ["emit", chance.randint(0, 1)]
+            case 6 | 7 if depth < 3:
+                return ["child", self.tree(chance.randint(1, 4), depth + 1)]
+            case 8 if self._documents and depth < 3:
+                return ["document", chance.choice(self._documents)]
+            case 9:
+                return ["raise"]
+            case 10:
+                return ["trusted", self._count]
+            case _:
+                return chance.choice(
+                    [["chance"], ["step", "odd", self._count], ["step", "book", self._count]]
+                )
