@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from tenuto.engine.model import Arrived, CancelRequested, Resumed, Suspended
+from tenuto.engine.model import Answered, Arrived, CancelRequested, Resumed, Suspended
 from tenuto.engine.ports import RunRow
+from tenuto.runtime.recording import read_entry
 from tests.runtime.bench import Bench, bench, document
 from tests.runtime.test_worker import PARENT, THREE, called
 
@@ -51,6 +52,21 @@ async def test_timers_fire_for_runs_that_were_put_aside(tmp_path: Path) -> None:
     assert most <= 12
     assert {row.status for row in rows} == {"completed"}
     assert called(made) == ["m"] * 60
+
+
+async def test_a_timer_has_fired_when_it_fired_whatever_is_set_meanwhile(tmp_path: Path) -> None:
+    """The clock is set back while the run is read from the disk: its history shows no timer before its time."""
+    async with bench(tmp_path, hot_runs=1) as made:
+        runs = [await made.start(SLEEPER) for _ in range(3)]
+        cold = next(run for run in runs if run not in in_memory(made))
+        started = made.clock.time
+        made.clock.time += 3601.0
+        made.worker._timers.check()
+        made.clock.time = started
+        row = await settled(made, cold)
+        entries = [read_entry(data).event for _, data in await made.journal.history(row.number)]
+
+    assert next(event.time for event in entries if isinstance(event, Answered)) >= started + 3600.0
 
 
 async def test_events_reach_runs_that_were_put_aside(tmp_path: Path) -> None:

@@ -534,16 +534,17 @@ class Worker:
     # ── timers, events, children ──────────────────────────────────────────────────────
 
     def _fire(self, run: str, command: int) -> None:
-        hot = self._hot.get(run)
+        hot, fired = self._hot.get(run), Answered(self._clock.now(), command)
         if hot is not None:
-            self._answer(hot, Answered(self._clock.now(), command))
+            self._answer(hot, fired)
         else:
-            self._jobs.start(self._fire_cold(run, command))
+            self._jobs.start(self._fire_cold(run, fired))
 
-    async def _fire_cold(self, run: str, command: int) -> None:
+    async def _fire_cold(self, run: str, fired: Answered) -> None:
+        # It has fired at that time, although the clock may be set back while the run is read.
         hot = await self._load(run)
         if hot is not None:
-            self._answer(hot, Answered(self._clock.now(), command))
+            self._answer(hot, fired)
 
     def _revived(self, _: object = None) -> None:
         """A part of what was on disk is taken up; if it was the last, runs may have settled."""
