@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -41,6 +42,7 @@ from bench.fitting import (
     until,
 )
 from bench.measuring import PAYLOAD_RUNS, STEPS, Answer, options, percentile, timed
+from bench.syncs import counted
 from bench.systems.dbos_flows import (
     FAR_SECONDS,
     Launched,
@@ -71,8 +73,8 @@ FINISHING: Final = 6
 def ready(given: Namespace, answer: Answer) -> Iterator[Launched]:
     """Keep DBOS launched on a fresh database; note the version, and at the end what durability rests on."""
     with stored(given.folder, given.mode) as store, launched(store.url, given.mode) as there:
-        answer.version = store.version()
         yield there
+        answer.version = store.version()
         answer.durability = store.server.durability() if store.server else there.durability()
 
 
@@ -86,6 +88,9 @@ def in_flight(given: Namespace, answer: Answer) -> None:
     """So many workflows at once."""
     with ready(given, answer) as there:
         fill(answer, batch(there.together, given.size, given.seconds), given.size)
+        with counted(given.folder, [os.getpid()]) as syncs:
+            there.together(1)
+    answer.durability += f"; {syncs.said('one workflow alone', STEPS)}"
 
 
 def payload(given: Namespace, answer: Answer) -> None:
