@@ -213,6 +213,7 @@ class Worker:
             return await self.tell(run, event)
         if not accepts(hot.run, event):
             status = hot.run.status if hot.run else "pending"
+            await self._flushed()  # Nobody is told of an end, say, that a crash could still take back.
             raise Conflict(f"the run {run} is {status}: that does not go with what was asked")
         if isinstance(event, CancelRequested):
             await self._load_children(hot)
