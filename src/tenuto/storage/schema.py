@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from tenuto.errors import Conflict, StorageFailed
+from tenuto.errors import Conflict
+from tenuto.storage.explaining import explain
 
 APPLICATION_ID = 0x54454E55
 """Marks a file as ours, in SQLite's header; set by the first migration."""
@@ -67,7 +68,7 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
         except sqlite3.Error as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            raise StorageFailed(f"{path}: migration {file.stem} failed: {error}") from error
+            raise explain(error, path, f"migration {file.stem} failed: ") from error
 
 
 def check_version(connection: sqlite3.Connection, path: Path) -> None:

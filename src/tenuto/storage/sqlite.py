@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from tenuto.errors import Conflict, NotFound, StorageFailed, TenutoError
 from tenuto.storage.database import Row, Step
+from tenuto.storage.explaining import HINTS, NO_SPACE, explain
 from tenuto.storage.journal import DatabaseJournal, DatabaseReader
 from tenuto.storage.lock import FileLock
 from tenuto.storage.queries import Query
@@ -41,6 +42,8 @@ LOG_AHEAD_BYTES = 256 * 1024
 new file size costs about twice as much, and a short-lived process would only ever see those.
 SQLite takes frames of zeros for what they are, no frames, as it does with those of former rounds."""
 
+_LOG_PART_BYTES = 1024 * 1024
+
 CACHE_KIB = 16 * 1024
 """Memory for pages of the database, per connection, at most. With 64 MiB nothing measured got faster."""
 
@@ -55,34 +58,6 @@ _DANGEROUS_BUILD_OPTIONS = ("NO_SYNC", "DISABLE_DIRSYNC", "OMIT_WAL", "THREADSAF
 _SETTINGS: Mapping[str, object] = {"journal_mode": "wal", "synchronous": 2, "fullfsync": 1}
 """What must be read back: write-ahead log, FULL (fsync at each commit), and a flush of the disk's
 own cache where the system tells these apart."""
-
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_NO_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
-
-_HINTS: Mapping[int, str] = {
-    sqlite3.SQLITE_FULL: "Free some disk space, then start again: everything acknowledged is there.",
-    sqlite3.SQLITE_IOERR: "Look into the system log for disk errors before you start again.",
-    sqlite3.SQLITE_READONLY: "Make the database file, its folder and its file system writable.",
-    sqlite3.SQLITE_CANTOPEN: "Check that the folder exists and may be written, or name another with --db.",
-    sqlite3.SQLITE_BUSY: "Another program keeps the database locked; end it, then start again.",
-    sqlite3.SQLITE_CORRUPT: "Restore the file from a backup, and check the disk.",
-    sqlite3.SQLITE_NOTADB: "Name another file with --db.",
-    sqlite3.SQLITE_CONSTRAINT: "Something else wrote to this database. Please report it, with this message.",
-}
-
-
-def explain(error: BaseException, path: Path) -> StorageFailed:
-    """Return the error to raise for what SQLite or the system said."""
-    if isinstance(error, StorageFailed):
-        return error
-    code = getattr(error, "sqlite_errorcode", None)
-    words: object = error
-    if isinstance(error, OSError):
-        code = sqlite3.SQLITE_FULL if error.errno in _NO_SPACE else None
-        code = sqlite3.SQLITE_CANTOPEN if error.errno in _NO_PLACE else code
-        words = error.strerror or error
-    hint = None if code is None else _HINTS.get(code & 0xFF)
-    return StorageFailed(f"{path}: {words or type(error).__name__}", hint=hint)
 
 
 def check_build(options: Iterable[str], version: tuple[int, ...]) -> None:
@@ -172,7 +147,29 @@ class SqliteWriter:
         connection.execute("PRAGMA checkpoint_fullfsync = 1")
         connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}").fetchone()
         check_settings(connection, self._path)
+        self._write_log_again()
         migrate(connection, self._path)
+
+    def _write_log_again(self) -> None:
+        """Write what stands in the write-ahead log once more, in its place, and sync it.
+
+        What a killed process wrote and had not synced is read here, and need not be on the disk. Nor need
+        what an fsync failed for: that stays in memory, and no later fsync writes it. Runs go on from what
+        is read, and commits stand behind it: a power failure must not take it away from under them.
+        """
+        self._connection.execute("BEGIN IMMEDIATE")  # Nobody else writes there meanwhile.
+        try:
+            descriptor = os.open(self._log_path, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                place = 0
+                while part := os.pread(descriptor, _LOG_PART_BYTES, place):
+                    place += os.pwrite(descriptor, part, place)
+                if place:
+                    os.fdatasync(descriptor)
+            finally:
+                os.close(descriptor)
+        finally:
+            self._connection.execute("ROLLBACK")
 
     def write(self, steps: Sequence[Step]) -> None:
         """Carry out all steps in one transaction with fsync, or none of them."""
@@ -278,20 +275,29 @@ def _open_reader(path: Path) -> SqliteReader:
 
 
 def _create(path: Path) -> None:
-    """Make the file, for its owner only, and make its name durable.
+    """Make the file, for its owner only, and make its name durable before anything is in it.
 
-    The names of folders that were just made are made durable too, as far up as needed at most.
+    So are the names of all folders above it: some may have been made just now, or by a process that was
+    killed before it came here.
     """
-    try:
+    with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-    except FileExistsError:
+    there = os.stat(path)
+    if there.st_size:
         return
-    for folder in (path.parent, path.parent.parent):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    for folder in path.parents:
+        if os.stat(folder).st_dev != there.st_dev:
+            break
+        with contextlib.suppress(PermissionError):  # A folder that may not be read is not of our making.
+            _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _extend_log(path: Path) -> None:
@@ -302,7 +308,7 @@ def _extend_log(path: Path) -> None:
         os.fdatasync(descriptor)
     except OSError as error:
         # The room is for speed only; what may still fit must not be refused for its sake.
-        if error.errno not in _NO_SPACE:
+        if error.errno not in NO_SPACE:
             raise
     finally:
         os.close(descriptor)
@@ -330,7 +336,7 @@ def _explained(path: Path) -> Any:
         raise
     except sqlite3.DatabaseError as error:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
-            raise Conflict(f"{path} is not a database", hint=_HINTS[sqlite3.SQLITE_NOTADB]) from error
+            raise Conflict(f"{path} is not a database", hint=HINTS[sqlite3.SQLITE_NOTADB]) from error
         raise explain(error, path) from error
     except OSError as error:
         raise explain(error, path) from error

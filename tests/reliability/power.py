@@ -1,0 +1,394 @@
+"""L5: the power fails. SQLite only: there is no storage in PostgreSQL yet.
+
+Two ways, since each sees what the other cannot. *Cuts*: the house works on an ext4 file system of its own, which is
+shut down under it at a random moment without writing back what it holds in memory; mounted again, it has what
+was synced. *States*: a real process is written down by strace, what it wrote, synced and acknowledged, and the disks that
+a power failure may leave behind at any place of that are made from it: sectors of 512 bytes, in any order, each
+there or not, as a disk may do that reorders what is in its cache.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sqlite3
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Final, TypeAlias
+
+from tests.reliability.checker import check
+from tests.reliability.disk.crashes import DATABASE, Crashes, Found, left
+from tests.reliability.disk.lives import Heard, born, command
+from tests.reliability.disk.mounts import Disk, ext4
+from tests.reliability.disk.tracing import Act, Said, Synced, Wrote, traced
+from tests.reliability.evidence import Violation
+from tests.reliability.house.driver import House
+from tests.reliability.house.ledger import Ledger
+from tests.reliability.house.lives import Died, Nursery
+from tests.reliability.house.stories import Stories
+from tests.reliability.kills import told
+from tests.reliability.programme import Budget, Caught, Layer, Record
+from tests.reliability.reading import read_journals
+from tests.servers.provision import CannotRun
+
+CUTS_IN_CI: Final = 10
+CUTS_PER_EPISODE: Final = 5
+STATES_PER_RECORDING: Final = 250
+CARRIED_ON_PER_RECORDING: Final = 2
+"""Of so many states a new process takes over, and has to bring all runs to their end."""
+
+SYNCS: Final = 30
+"""About how many syncs a recorded life makes in one thread; one of them may fail."""
+
+SMALL: Final = ("--pages", "30", "--inline", "250")
+"""Small limits, so that a short life moves its log into the database and stores blobs."""
+
+SHORTENED: Final = ("--log", "200000")
+"""A limit that also lets it shorten the log."""
+
+CONTROL_EPISODES_MAX: Final = 5
+WEAK: Final = "tests.reliability.disk.weaknesses:"
+
+
+@dataclass(slots=True)
+class Played:
+    """What was done and found so far."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    violations: list[Violation] = field(default_factory=list)
+    failing: list[str] = field(default_factory=list)
+    restarts: list[float] = field(default_factory=list)
+    not_played: list[str] = field(default_factory=list)
+
+    def add(self, case: str, violations: list[Violation]) -> None:
+        """Take down what a case violated."""
+        if violations:
+            self.violations += violations
+            self.failing.append(case)
+
+
+# ── cuts: a real file system loses its power ──────────────────────────────────────────────
+
+
+async def episode(
+    disk: Disk, folder: Path, nursery: Nursery, seed: int, cuts: int, played: Played, within: str = ""
+) -> list[Violation]:
+    """Let a house work on a disk whose power fails so many times; return what is wrong in the end.
+
+    It begins in folders that are not there yet, and the first cut comes as soon as anything was acknowledged.
+    """
+    random = Random(seed)
+    os.makedirs(folder)
+    database = disk.place / f"{seed}" / "new" / "deep" / "house.db"
+    modules = (WEAK + within,) if within else ()
+    async with (
+        Ledger(folder / "ledger.jsonl") as ledger,
+        House(folder, ledger, database=database, nursery=nursery, within=modules) as house,
+    ):
+        stories = Stories(house, seed=seed)
+        stories.begin()
+        for number in range(cuts):
+            await _until_cut(house, random, at_once=number == 0)
+            disk.cut_power()
+            await house.kill()
+            disk.again()
+            played.counts["power cuts"] += 1
+            if lost := _lost(house, folder / "copy"):
+                await stories.join(0.0)
+                return lost
+        life = await house.start()
+        assert life.ready is not None
+        played.restarts.append(life.ready - life.began)
+        await stories.stop()
+        await house.settle()
+        await house.stop()
+        played.counts["entries shown as durable, on ext4"] += len(house.seen_at)
+        return house.violations()
+
+
+async def _until_cut(house: House, random: Random, *, at_once: bool) -> None:
+    """Begin a life, and return at the moment at which its power is to fail."""
+    starting = asyncio.create_task(house.start())
+    if not at_once and random.random() < 0.2:
+        await asyncio.wait([starting], timeout=random.random() * 0.06)
+    else:
+        await starting
+        wanted = 1 if at_once else 1 + int(random.expovariate(1 / 60))
+        with suppress(TimeoutError):
+            await house.life.wait(lambda: house.life.entries >= wanted, 2.0)
+        await asyncio.sleep(0 if at_once else random.random() * 0.01)
+    starting.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+
+def _lost(house: House, folder: Path) -> list[Violation]:
+    """Say what is not there any more that was acknowledged, or that the file is damaged; by a copy."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    copy = folder / house.database.name
+    for there in (house.database, Path(f"{house.database}-wal")):
+        if there.exists():
+            shutil.copy(there, folder)
+    try:
+        with closing(sqlite3.connect(copy)) as database:
+            (sound,) = database.execute("PRAGMA integrity_check").fetchone()
+        journals = read_journals(copy) if house.seen_at else {}
+    except sqlite3.Error as error:
+        return [Violation("promise", "", f"after the power failed: {error}")]
+    if sound != "ok":
+        return [Violation("promise", "", f"after the power failed: integrity_check: {sound}")]
+    return [
+        Violation("promise", run, f"entry {seq} was acknowledged and is gone after the power failed")
+        for run, seq in sorted(house.seen_at)
+        if run not in journals or seq > len(journals[run][1])
+    ]
+
+
+# ── states: all that a disk may hold ─────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What lives did to a folder that held `files`; states after the first `after` acts are of interest."""
+
+    kind: str
+    acts: list[Act]
+    name: str = DATABASE
+    files: dict[str, bytes] = field(default_factory=dict)
+    after: int = 0
+
+
+def fresh(folder: Path, random: Random, *options: str) -> Recording:
+    """One life, in folders that were not there."""
+    name = f"new/deep/{DATABASE}"
+    return Recording("a new database", _live(folder, 1, *SHORTENED, *options, name=name), name)
+
+
+def killed(folder: Path, random: Random, *options: str) -> Recording:
+    """A life that is killed anywhere, and another one that goes on from what it wrote, synced or not."""
+    first = _live(folder, 1, *options)
+    first = first[: random.randrange(1, len(first))]
+    second = _live(folder, 2, *random.choice(((), SHORTENED)), *options, files=left(first))
+    return Recording("a kill before", first + second, after=len(first))
+
+
+def killed_as_a_sync_failed(folder: Path, random: Random, *options: str) -> Recording:
+    """A life is killed at the moment at which a sync of the log fails; another one goes on from what is in memory."""
+    options = (*random.choice(((), ("--pages", "1000"))), *options)
+    first, log = _live(folder, 1, *options), f"{DATABASE}-wal"
+    failed = random.choice(
+        [
+            place
+            for place, act in enumerate(first)
+            if act == Synced(log) and isinstance(first[place - 1], Wrote) and first[place - 1].name == log
+        ]
+    )
+    first = [*first[:failed], Synced(log, worked=False)]
+    second = _live(folder, 2, *options, files=left(first))
+    return Recording("a failed sync and a kill before", first + second, after=failed)
+
+
+def sync_failed(folder: Path, random: Random, *options: str) -> Recording:
+    """A life in which any sync fails, once, and which has to end of that; another one goes on."""
+    rule = f"--inject=fdatasync:error=EIO:when={random.randint(1, SYNCS)}"
+    first = _live(folder, 1, *options, rule=rule)
+    failed = next((place for place, act in enumerate(first) if isinstance(act, Synced) and not act.worked), 0)
+    second = _live(folder, 2, *options, files=left(first))
+    return Recording("a failed sync before", first + second, after=failed)
+
+
+def power_failed(folder: Path, random: Random, *options: str) -> Recording:
+    """The power fails in a life, and again while the next one recovers and goes on."""
+    first = _live(folder, 1, *options)
+    files = left(first[: random.randrange(1, len(first))], random, random.random())
+    return Recording("a power failure before", _live(folder, 2, *options, files=files), files=files)
+
+
+Kind: TypeAlias = Callable[..., Recording]
+KINDS: Final[tuple[Kind, ...]] = (fresh, killed_as_a_sync_failed, sync_failed, killed, power_failed)
+
+
+def _live(
+    folder: Path,
+    life: int,
+    *options: str,
+    files: dict[str, bytes] | None = None,
+    name: str = DATABASE,
+    rule: str = "",
+) -> list[Act]:
+    place = folder / f"life-{life}"
+    place.mkdir(parents=True)
+    for file, data in (files or {}).items():
+        (place / file).write_bytes(data)
+    line = command(place / name, life, "--runs", "5", *SMALL, *options)
+    return traced(line, place, folder / f"log-{life}", *filter(None, [rule]))
+
+
+def explored(recording: Recording, states: int, random: Random, place: Path) -> Iterator[Found | None]:
+    """Yield what is wrong with each of so many states."""
+    crashes = Crashes(
+        recording.acts, place, name=recording.name, files=recording.files, after=recording.after
+    )
+    return crashes.explore(states, random)
+
+
+def carried_on(recording: Recording, random: Random, folder: Path) -> list[Violation]:
+    """Let a new process take over from a crash state, and check everything once all runs are over."""
+    place = random.randrange(recording.after, len(recording.acts))
+    acts = recording.acts[: place + 1]
+    heard = Heard()
+    heard.take(line for act in acts if isinstance(act, Said) for line in act.text.splitlines())
+    database = folder / recording.name
+    for name, data in left(acts, random, random.random(), files=recording.files).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    with born(database, 9, "--runs", "2") as life:
+        lines, errors = life.end()
+    heard.take(lines)
+    if not any(line.startswith(b"over") for line in lines):
+        return [Violation("I1", "", f"the process that took over did not get to its end: {errors[-300:]!r}")]
+    # The first life's clients and steps are known up to the crash, in a life 2 that was there before also.
+    return check(heard.evidence(database, settled=True))
+
+
+def record_and_explore(budget: Budget, number: int, states: int, played: Played) -> None:
+    """Write lives down, and look at what the power's failure may leave of them."""
+    seed = budget.seed + number
+    random, folder = Random(seed), budget.folder / f"states-{seed}"
+    kind = KINDS[number % len(KINDS)]
+    recording = kind(folder, random)
+    played.counts[f"recordings, {recording.kind}"] += 1
+    with _memory() as place:
+        for found in explored(recording, states, random, place / "state"):
+            played.counts["crash states"] += 1
+            if found is not None:
+                seen = f"{recording.kind}, after act {found.act}, kept {found.kept}: {found.seen}"
+                played.add(f"states:{seed}:{kind.__name__}", [Violation("promise", "", seen)])
+        for again in range(CARRIED_ON_PER_RECORDING):
+            played.counts["crash states carried on to the end"] += 1
+            violations = carried_on(recording, random, place / f"on-{again}")
+            played.add(f"carried:{seed}:{kind.__name__}", violations)
+    shutil.rmtree(folder)
+
+
+@contextmanager
+def _memory() -> Iterator[Path]:
+    """A folder in memory where there is one: syncing many small states is what would take the time."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        yield Path(folder)
+
+
+# ── the layer ────────────────────────────────────────────────────────────────────────────
+
+
+def play(budget: Budget) -> Record:
+    """Play cuts and states in turn, then what has to be noticed."""
+    began = time.monotonic()
+    played = Played()
+    caught: list[Caught] = []
+    episodes = max(1, round(budget.cases(CUTS_IN_CI) / CUTS_PER_EPISODE))
+    with _played(played, "cuts of the power of ext4"):
+        asyncio.run(_cuts(budget, episodes, played, caught))
+    with _played(played, "crash states"):
+        for number in range(episodes):
+            if number and budget.over():
+                break
+            record_and_explore(budget, number, STATES_PER_RECORDING, played)
+        caught += [_catch(budget, *control) for control in CONTROLS]
+    played.not_played.append("PostgreSQL: Tenuto has no storage in PostgreSQL yet")
+    return Record(
+        layer=LAYER.name,
+        cases=played.counts["power cuts"] + played.counts["crash states"],
+        seconds=time.monotonic() - began,
+        counts=dict(sorted(played.counts.items())),
+        violations=tuple(played.violations),
+        failing=tuple(played.failing),
+        caught=tuple(caught),
+        figures={"restart after a power cut, forked, to ready": told(played.restarts)},
+        not_played=tuple(played.not_played),
+    )
+
+
+@contextmanager
+def _played(played: Played, what: str) -> Iterator[None]:
+    try:
+        yield
+    except CannotRun as reason:
+        played.not_played.append(f"{what}: {reason}")
+
+
+async def _cuts(budget: Budget, episodes: int, played: Played, caught: list[Caught]) -> None:
+    # The night gives half of its time to cuts, half to states.
+    until = time.monotonic() + max(0.0, budget.deadline - time.monotonic()) / 2
+    with ext4(budget.folder / "ext4") as disk, Nursery() as nursery:
+        for number in range(episodes):
+            if number and time.monotonic() >= until:
+                break
+            seed = budget.seed + number
+            folder = budget.folder / f"cuts-{seed}"
+            violations = await episode(disk, folder, nursery, seed, CUTS_PER_EPISODE, played)
+            played.add(f"cuts:{seed}", violations)
+            shutil.rmtree(folder)
+            shutil.rmtree(disk.place / f"{seed}")
+        weaknesses = ("synchronous_normal", "synchronous_off")
+        caught += [await _catch_by_cuts(disk, budget, nursery, weakness) for weakness in weaknesses]
+
+
+async def _catch_by_cuts(disk: Disk, budget: Budget, nursery: Nursery, weakness: str) -> Caught:
+    began, tried = time.monotonic(), Played()
+    violations: list[Violation] = []
+    for number in range(CONTROL_EPISODES_MAX):
+        seed = 1000 * budget.seed + number
+        folder = budget.folder / f"{weakness}-{seed}"
+        with suppress(Died):
+            violations = await episode(disk, folder, nursery, seed, CUTS_PER_EPISODE, tried, weakness)
+        shutil.rmtree(disk.place / f"{seed}", ignore_errors=True)
+        if violations:
+            break
+    return Caught(
+        bug=f"{weakness.replace('_', '=')} (cuts)",
+        cases=tried.counts["power cuts"] if violations else None,
+        by=tuple(sorted({violation.invariant for violation in violations})),
+        seconds=time.monotonic() - began,
+    )
+
+
+CONTROLS: Final[tuple[tuple[str, Kind, tuple[str, ...]], ...]] = (
+    ("synchronous_normal", fresh, ()),
+    ("synchronous_off", fresh, ()),
+    ("folders_not_synced", fresh, ()),
+    ("log_not_written_again", killed_as_a_sync_failed, ("--pages", "1000")),
+)
+
+
+def _catch(budget: Budget, weakness: str, kind: Kind, options: tuple[str, ...]) -> Caught:
+    """Look at states of a store with a weakness until one is noticed."""
+    began, states, seen = time.monotonic(), 0, False
+    for number in range(CONTROL_EPISODES_MAX):
+        if seen:
+            break
+        seed = 1000 * budget.seed + number
+        folder = budget.folder / f"{weakness}-{seed}"
+        recording = kind(folder, Random(seed), "--within", WEAK + weakness, *options)
+        with _memory() as place:
+            for found in explored(recording, STATES_PER_RECORDING, Random(seed), place / "state"):
+                states += 1
+                if found is not None:
+                    seen = True
+                    break
+    return Caught(
+        bug=f"{weakness.replace('_', ' ')} (states)",
+        cases=states if seen else None,
+        by=("promise",) if seen else (),
+        seconds=time.monotonic() - began,
+    )
+
+
+LAYER: Final = Layer("L5", "Power failure", play, 1000 / CUTS_IN_CI)
