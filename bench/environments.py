@@ -99,6 +99,7 @@ SYSTEMS: Mapping[str, System] = {
             "sqlite-tuned": COMPARED,
             "postgres-sync": WORKS,
             "postgres-async": COMPARED,
+            "postgres-processes": COMPARED,
         },
         python=("dbos==3.4.0",),
         debian=(POSTGRES,),

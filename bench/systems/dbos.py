@@ -6,7 +6,8 @@
 connections, SQLite's own journal mode. `...-async` has coroutines, `...-sync` functions, which run in DBOS's unbounded thread
 pool. `sqlite-tuned` goes beyond its documentation: sync, the file switched to WAL before the launch, and two connections,
 so that threads queue in the pool and do not sleep in SQLite's busy handler. Works of very many that wait, and of steps
-side by side, are done with coroutines in every mode: a thread for each would only be worse.
+side by side, are done with coroutines in every mode: a thread for each would only be worse. `postgres-processes` is `...-async`
+in as many processes as there are processors, each with its part of the workflows.
 
 PostgreSQL is a fresh cluster of Debian's package, with memory and distance of checkpoints as recommended for a machine of its
 own. What durability rests on is read from DBOS's own connections to SQLite, and from the running PostgreSQL.
@@ -22,8 +23,9 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 from dbos import DBOS
@@ -57,7 +59,14 @@ from bench.systems.dbos_flows import (
     ten_gated,
 )
 
-MODES: Final = ("sqlite-sync", "sqlite-async", "sqlite-tuned", "postgres-sync", "postgres-async")
+MODES: Final = (
+    "sqlite-sync",
+    "sqlite-async",
+    "sqlite-tuned",
+    "postgres-sync",
+    "postgres-async",
+    "postgres-processes",
+)
 WARM_RUNS: Final = 50
 WOKEN: Final = 100
 WOKEN_PER_SECOND: Final = 10
@@ -70,12 +79,59 @@ FINISHING: Final = 6
 
 
 @contextmanager
-def ready(given: Namespace, answer: Answer) -> Iterator[Launched]:
+def ready(given: Namespace, answer: Answer) -> Iterator[Launched | Processes]:
     """Keep DBOS launched on a fresh database; note the version, and at the end what durability rests on."""
-    with stored(given.folder, given.mode) as store, launched(store.url, given.mode) as there:
+    start = processes if given.mode == "postgres-processes" else launched
+    with stored(given.folder, given.mode) as store, start(store.url, given.mode) as there:
         yield there
         answer.version = store.version()
         answer.durability = store.server.durability() if store.server else there.durability()
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """Several processes that share one database, each with DBOS launched."""
+
+    children: Sequence[subprocess.Popen[str]]
+
+    def together(self, runs: int) -> None:
+        """Do so many workflows at once, each process its part."""
+        for number, child in enumerate(self.children):
+            assert child.stdin is not None
+            print((runs + number) // len(self.children), file=child.stdin, flush=True)
+        for child in self.children:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "done\n", "a process of DBOS ended"
+
+
+@contextmanager
+def processes(url: str, mode: str) -> Iterator[Processes]:
+    """Keep as many processes as there are processors; the first makes the tables."""
+    call = f"from bench.systems import dbos; dbos.serve(*{(url, mode)!r})"
+    with ExitStack() as stack:
+        children: list[subprocess.Popen[str]] = []
+        for number in range(os.cpu_count() or 1):
+            child = subprocess.Popen(
+                [sys.executable, "-c", call],
+                env={**os.environ, "DBOS__VMID": f"bench-{number}"},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            children.append(stack.enter_context(child))
+            stack.callback(child.kill)
+            assert child.stdout is not None
+            assert child.stdout.readline() == "ready\n", "a process of DBOS did not start"
+        yield Processes(children)
+
+
+def serve(url: str, mode: str) -> None:
+    """Be one of these processes: do as many workflows at once as each line of the input says."""
+    with launched(url, mode) as there:
+        print("ready", flush=True)
+        for line in sys.stdin:
+            there.together(int(line))
+            print("done", flush=True)
 
 
 def latency(given: Namespace, answer: Answer) -> None:

@@ -264,7 +264,7 @@ def launched(url: str, mode: str) -> Iterator[Launched]:
     with asyncio.Runner() as loop:
         loop.run(_launch())
         try:
-            yield Launched(mode.endswith("async"), loop, seen)
+            yield Launched(mode.endswith(("async", "processes")), loop, seen)
         finally:
             DBOS.destroy()
 
