@@ -15,6 +15,7 @@ from tests.runtime.bench import Bench, bench, document
 from tests.runtime.test_worker import CHILD, PARENT, THREE, called
 
 LISTENER = "do: [{l: {listen: {to: {one: {with: {type: t}}}}}}]"
+MARK = "do: [{m: {call: 'probe.mark:1.0.0@default', with: {name: m}}}]"
 PATIENCE_SECONDS = 10.0
 
 
@@ -56,6 +57,35 @@ async def test_runs_that_several_ask_for_are_read_once(tmp_path: Path) -> None:
 
     assert {row.status for row in rows} == {"completed"}
     assert called(made).count("b") == 60
+
+
+async def test_a_run_that_is_asked_for_while_it_begins_is_there_once(tmp_path: Path) -> None:
+    """Whoever asks reads the disk just when its first entry gets there."""
+    async with bench(tmp_path) as made:
+        reached = made.probe.hold("m")
+        read, late = made.journal.run, asyncio.Event()
+
+        async def read_late(run: str) -> RunRow | None:
+            made.journal.run = read  # type: ignore[method-assign]  # only the first is late
+            await late.wait()
+            return await read(run)
+
+        made.journal.run = read_late  # type: ignore[method-assign]
+        asking = asyncio.create_task(made.worker.resume("r"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        starting = asyncio.create_task(made.start(MARK, run="r"))
+        for _ in range(20):
+            await made.journal.flush()
+        late.set()
+        await asyncio.gather(asking, starting)
+        await reached.wait()
+        for _ in range(20):
+            await made.journal.flush()
+        made.probe.held["m"].set()
+        row = await settled(made, "r")
+
+    assert (row.status, called(made)) == ("completed", ["m"])
 
 
 async def test_parents_and_children_are_recovered_together(tmp_path: Path) -> None:

@@ -93,6 +93,11 @@ class Memory:
             await asyncio.shield(self._claim([row.id for row in cold], self._load_all(cold)))
         return rows[-1].number, [self.runs[row.id] for row in cold if row.id in self.runs]
 
+    async def unread(self, run: str) -> None:
+        """Return when nobody reads a run from the disk: one that begins just then would be there twice."""
+        while run in self._loading:
+            await asyncio.wait([self._loading[run]])
+
     def _claim(self, runs: Sequence[str], work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Let one task read runs; it goes on even if whoever asked first does not wait for it."""
 

@@ -603,6 +603,7 @@ class Worker:
         if self._number is None:
             number = await self._journal.last_number()
             self._number = max(number, self._number or 0)
+        await self._memory.unread(run)
         if run in self._hot:
             raise Conflict(f"a run {run!r} is being started right now", hint="start it once")
         self._number += 1
