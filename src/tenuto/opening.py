@@ -73,7 +73,9 @@ class Later:
 
     def find(self, name: str) -> Invocable:
         """Return a step, or a function of a connector."""
-        return self.now().find(name) if name.startswith(STEP_PREFIX) else self._catalog.find(name)
+        if name.startswith(STEP_PREFIX):
+            return (self._made or self.now()).find(name)
+        return self._catalog.find(name)
 
     def undo_of(self, name: str) -> str | None:
         """Return the function that undoes a step, or a function of a connector."""
@@ -84,7 +86,7 @@ class Later:
     ) -> Callable[[], None] | None:
         """Let a function's call begin when its limits allow it; only steps have some."""
         if function.startswith(STEP_PREFIX):
-            return self.now().admit(function, arguments, begin)
+            return (self._made or self.now()).admit(function, arguments, begin)
         begin()
         return None
 

@@ -10,7 +10,7 @@ import pytest
 
 from tenuto import Retry, Signal, child, current_step, each, gather, sleep, step, workflow
 from tenuto.storage.sqlite import DatabaseJournal
-from tenuto.testing import CrashReport, Driver, Environment, Error, crash_everywhere
+from tenuto.testing import After, CrashReport, Driver, Environment, Error, crash_everywhere
 
 go = Signal("go", int)
 SEEN: list[str] = []
@@ -89,7 +89,8 @@ async def test_a_sound_workflow_passes() -> None:
     """Branches, children, retries, timers, threads; the report says how much was tried."""
 
     def setup(env: Environment) -> None:
-        env.replace(charge, [ConnectionError("down"), 5, ConnectionError("again"), 7])
+        # Under way still when `ship` has answered: a crash then finds something to begin again.
+        env.replace(charge, [After(1.0, ConnectionError("down")), 5, ConnectionError("again"), 7])
 
     report = await crash_everywhere(order, 100, setup=setup, workflows=[inner])
 

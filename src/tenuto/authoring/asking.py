@@ -10,8 +10,9 @@ it and returns what waits (a `Wait`), or None if the answer is there already; wh
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-from contextvars import ContextVar, Token
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import Context, ContextVar
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from tenuto.engine.model import Json
@@ -47,31 +48,48 @@ class Gone:
 _current: ContextVar[Any] = ContextVar("tenuto_execution", default=None)
 
 
-def enter(execution: Any) -> tuple[Token[Any], Any]:
-    """Make an execution the one that workflow code runs in; returns what `leave` needs."""
+def context_of(execution: Execution) -> Context:
+    """Return a context whose code runs in an execution: also code that workflow code lets others call."""
+    context = Context()
+    context.run(_current.set, execution)
+    return context
+
+
+def watch_generators() -> Any:
+    """Close async generators that are left early from now on; returns what `leave_generators` needs.
+
+    The event loop's own hooks would let them go on outside of the workflow.
+    """
     hooks = sys.get_asyncgen_hooks()
-    # The event loop's own would let a generator that was left early go on outside of the workflow.
     sys.set_asyncgen_hooks(None, _let_go)
-    return _current.set(execution), hooks
+    return hooks
 
 
-def leave(token: tuple[Token[Any], Any]) -> None:
-    """Go back to what was before `enter`."""
-    _current.reset(token[0])
-    sys.set_asyncgen_hooks(*token[1])
+def leave_generators(hooks: Any) -> None:
+    """Go back to what was before `watch_generators`."""
+    sys.set_asyncgen_hooks(*hooks)
+
+
+@contextmanager
+def gone() -> Iterator[None]:
+    """End whatever is awaited meanwhile: coroutines are let go of."""
+    token, hooks = _current.set(Gone()), watch_generators()
+    try:
+        yield
+    finally:
+        leave_generators(hooks)
+        _current.reset(token)
 
 
 def _let_go(generator: AsyncGenerator[Any, Any]) -> None:
     """Close an async generator that workflow code has left; what it still would await is not done."""
-    token = enter(Gone())
-    try:
-        generator.aclose().send(None)
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # noqa: S110  # nobody is there who could hear of it
-        pass
-    finally:
-        leave(token)
+    with gone():
+        try:
+            generator.aclose().send(None)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: S110  # nobody is there who could hear of it
+            pass
 
 
 def inside() -> Execution | None:

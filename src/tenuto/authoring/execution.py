@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
-from contextvars import Context
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -24,12 +23,13 @@ from tenuto.authoring.asking import (
     Asker,
     EventWait,
     FunctionCall,
-    Gone,
     Sleep,
     StepCall,
     Wait,
-    enter,
-    leave,
+    context_of,
+    gone,
+    leave_generators,
+    watch_generators,
 )
 from tenuto.authoring.failures import (
     Cancelled,
@@ -126,7 +126,7 @@ class Execution:
         self.position = 0
         self.dead = False
         self.over = False
-        self.context = Context()
+        self.context = context_of(self)
         self.replaced: tuple[str, Json] | None = None
         self._guard = guard
         self._tasks: dict[Coroutine[Any, Any, Any], Task] = {}
@@ -154,9 +154,8 @@ class Execution:
         self._checked = 0
         self.quiet = False
 
-    def was_stuck(self) -> bool:
-        """Whether the entry says that the code could not go on from here."""
-        recorded = self._recorded or ()
+    def was_stuck(self, recorded: Sequence[Note]) -> bool:
+        """Whether an entry that was recorded with these notes says that the code could not go on."""
         place = past(recorded, self._checked, MAY_BE_GONE)
         return place < len(recorded) and recorded[place].what == STUCK
 
@@ -177,12 +176,12 @@ class Execution:
             raise
 
     def _take(self, event: Event) -> None:
-        token = enter(self)
+        hooks = watch_generators()
         try:
             self._dispatch(event)
             self._drain()
         finally:
-            leave(token)
+            leave_generators(hooks)
 
     def refused(self, refusal: InvalidInput) -> Stuck:
         """Return why the code cannot go on that gave something what it does not take; it is dead then."""
@@ -195,7 +194,7 @@ class Execution:
         return self.over or (isinstance(event, Answered | Failed) and event.id not in self.waiting)
 
     def take_again(self, event: Event, recorded: Sequence[Note]) -> list[Any]:
-        """Take an event that was recorded with these notes; for many in a row, inside one `enter`.
+        """Take an event that was recorded with these notes; for many in a row, inside of its context.
 
         Answers what `expect`, `take` and `done` give for one entry, without the notes: they are as recorded.
         """
@@ -206,10 +205,7 @@ class Execution:
         self._checked = 0
         self.fresh = None
         self.time = event.time
-        if type(event) is Answered:
-            self._answered(event.id).answered(event.output)
-        else:
-            self._dispatch(event)
+        self._dispatch(event)
         self._drain()
         if self._checked < len(recorded) or self.fresh is not None:
             return self.done()
@@ -253,12 +249,12 @@ class Execution:
         self.fresh = fresh
 
     def _revive(self, data: Json) -> None:
-        token = enter(self)
+        hooks = watch_generators()
         try:
             self._start(data)
             self._drain()
         finally:
-            leave(token)
+            leave_generators(hooks)
 
     def _start(self, data: Json) -> None:
         self._names = {}
@@ -270,14 +266,12 @@ class Execution:
 
     def _dispatch(self, event: Event) -> None:
         match event:
+            case Answered():
+                self._answered(event.id).answered(event.output)
+            case Failed():
+                self._answered(event.id).failed(event.fault)
             case Started():
                 self._start(event.input)
-            case Answered():
-                wait = self._answered(event.id)
-                wait.answered(event.output)
-            case Failed():
-                wait = self._answered(event.id)
-                wait.failed(event.fault)
             case Arrived():
                 self._arrive(event.event)
             case CancelRequested():
@@ -499,17 +493,15 @@ class Execution:
         tasks, self._tasks = list(self._tasks.values()), {}
         self.ready.clear()
         for task in tasks:
-            token = enter(Gone())
-            try:
-                task.coroutine.close()
-            except KeyboardInterrupt:
-                raise
-            except BaseException:
-                # Whatever its cleaning up does here, nobody hears of it. One that goes on in spite of all
-                # is forgotten here and now: were it collected later, it would go on elsewhere.
-                task.coroutine = ended()
-            finally:
-                leave(token)
+            with gone():
+                try:
+                    task.coroutine.close()
+                except KeyboardInterrupt:
+                    raise
+                except BaseException:
+                    # Whatever its cleaning up does here, nobody hears of it. One that goes on in spite of all
+                    # is forgotten here and now: were it collected later, it would go on elsewhere.
+                    task.coroutine = ended()
 
     def discard(self) -> None:
         """Let go of the coroutines; what they would do on the way out is not done."""

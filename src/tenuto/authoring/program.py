@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from tenuto.authoring.asking import enter, leave
+from tenuto.authoring.asking import leave_generators, watch_generators
 from tenuto.authoring.declare import Step, Workflow
 from tenuto.authoring.execution import Execution, Fresh
 from tenuto.authoring.tasks import Guard
@@ -80,6 +80,8 @@ class PythonProgram:
         self, place: Place, event: Event, recorded: Sequence[Note] | None = None
     ) -> tuple[Place, list[Command]]:
         """Take an event and go on as far as possible."""
+        if not place.deferred and type(event) in _ANSWERS:
+            return self._go_on(place, (event,), recorded)
         if isinstance(event, Suspended):
             return place, []
         if place.deferred:
@@ -93,7 +95,7 @@ class PythonProgram:
             return self._go_on(place, place.deferred, recorded)
         if isinstance(event, Resumed):
             return place, []
-        return self._go_on(place, [event], recorded)
+        return self._go_on(place, (event,), recorded)
 
     def _go_on(
         self, place: Place, events: Sequence[Event], recorded: Sequence[Note] | None
@@ -102,12 +104,10 @@ class PythonProgram:
         execution = place.execution
         execution.expect(recorded)
         for number, event in enumerate(events):
-            if execution.was_stuck():
+            if recorded and execution.was_stuck(recorded):
                 execution.position += 1
                 deferred = tuple(events[number:])
-                return Place(execution, execution.position, deferred), execution.stuck(
-                    str(recorded[-1].data if recorded else "")
-                )
+                return Place(execution, execution.position, deferred), execution.stuck(str(recorded[-1].data))
             if number and execution.is_late(event):
                 continue
             try:
@@ -153,7 +153,7 @@ class PythonProgram:
         self, execution: Execution, run: Run, entries: Sequence[Entry], position: int
     ) -> tuple[Run, int]:
         opened: dict[int, Any] = dict(run.open)
-        token = enter(execution)
+        hooks = watch_generators()
         try:
             while position < len(entries):
                 event, notes = entries[position].event, entries[position].notes
@@ -181,7 +181,7 @@ class PythonProgram:
             execution.discard()
             raise
         finally:
-            leave(token)
+            leave_generators(hooks)
         opened = {id: open.perform() if type(open) is Action else open for id, open in opened.items()}
         busy = sum(map(is_busy, opened.values()))
         status: Status = "running" if busy or not opened else "waiting"

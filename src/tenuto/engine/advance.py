@@ -209,22 +209,25 @@ def _apply(
     commands: list[Command],
 ) -> tuple[Run, tuple[Command, ...]]:
     """Bring the table of open commands up to date: one answered, some dropped, some new."""
-    draft = opened.draft()
+    new: dict[int, Open] = {}
+    gone = []
     if answered is not None:
-        busy -= is_busy(draft.pop(answered))
+        gone.append(answered)
+        busy -= is_busy(opened.get(answered))
     for command in commands:
         if isinstance(command, Note):
             if command.what == STUCK:
                 status = "suspended"
-            continue
-        if isinstance(command, Drop):
-            busy -= is_busy(draft.pop(command.id))
+        elif isinstance(command, Drop):
+            if command.id not in new:
+                gone.append(command.id)
+            busy -= is_busy(new.pop(command.id, None) or opened.get(command.id))
         elif isinstance(command, Finish):
             return Run(command.status, state, Table(), 0, None, command), tuple(commands)
         else:
-            draft[command.id] = command
-            busy += is_busy(command)
-    now_open = draft.done()
+            new[command.id] = command
+            busy += not isinstance(command, _WAITING)
+    now_open = opened.replaced(gone, new)
     if status == "suspended":
         kept = (Note, Drop, Listen)
         return Run(status, state, now_open, busy), tuple(c for c in commands if isinstance(c, kept))

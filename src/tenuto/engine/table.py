@@ -10,7 +10,7 @@ chunks that it touches, so one event costs the same whether ten or ten thousand 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, Generic, Self, TypeVar
 
 _SHIFT: Final = 6
@@ -39,6 +39,30 @@ class Table(Mapping[int, V], Generic[V]):
         """Return a copy to change."""
         return Draft(type(self), self._chunks)
 
+    def replaced(self, gone: Iterable[int], new: Mapping[int, V]) -> Self:
+        """Return a table without some rows and with others: what a draft does, in one go."""
+        chunks, mine = self._chunks.copy(), set()
+        for id in gone:
+            key = id >> _SHIFT
+            chunk = chunks.get(key)
+            if chunk is None or id not in chunk:
+                continue
+            if len(chunk) == 1:
+                del chunks[key]
+                continue
+            if key not in mine:
+                mine.add(key)
+                chunks[key] = chunk = chunk.copy()
+            del chunk[id]
+        for id, row in new.items():
+            key = id >> _SHIFT
+            chunk = chunks.get(key)
+            if chunk is None or key not in mine:
+                mine.add(key)
+                chunks[key] = chunk = {} if chunk is None else chunk.copy()
+            chunk[id] = row
+        return type(self)(chunks)
+
     def __getitem__(self, id: int) -> V:
         return self._chunks[id >> _SHIFT][id]
 
@@ -48,7 +72,8 @@ class Table(Mapping[int, V], Generic[V]):
         return default if chunk is None else chunk.get(id, default)
 
     def __contains__(self, id: object) -> bool:
-        return isinstance(id, int) and id in self._chunks.get(id >> _SHIFT, ())
+        chunk = self._chunks.get(id >> _SHIFT) if isinstance(id, int) else None
+        return chunk is not None and id in chunk
 
     def __iter__(self) -> Iterator[int]:
         for chunk in self._chunks.values():
@@ -85,11 +110,10 @@ class Draft(Generic[T, V]):
 
     def _own(self, key: int) -> dict[int, V]:
         chunk = self._chunks.get(key)
-        if key in self._owned and chunk is not None:
+        if chunk is not None and key in self._owned:
             return chunk
-        mine = {} if chunk is None else chunk.copy()
-        self._chunks[key] = mine
         self._owned.add(key)
+        self._chunks[key] = mine = {} if chunk is None else chunk.copy()
         return mine
 
     def __getitem__(self, id: int) -> V:
@@ -106,13 +130,12 @@ class Draft(Generic[T, V]):
     def pop(self, id: int) -> V | None:
         """Remove a row, if it is there, and return it."""
         key = id >> _SHIFT
-        if key not in self._chunks or id not in self._chunks[key]:
+        chunk = self._chunks.get(key)
+        if chunk is None or id not in chunk:
             return None
-        chunk = self._own(key)
-        row = chunk.pop(id)
-        if not chunk:
-            del self._chunks[key]
-        return row
+        if len(chunk) == 1:
+            return self._chunks.pop(key)[id]
+        return self._own(key).pop(id)
 
     def items(self) -> list[tuple[int, V]]:
         """Return all rows with their numbers, the lowest first."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, TypeAlias
 
 from tenuto.engine.advance import accepts
@@ -22,8 +23,8 @@ returns what has to be called at the action's end, or when it is not needed any 
 class Acting:
     """Lets actions begin and end; see the module's text.
 
-    `spawn` works for a command in a task of its own, `answer` tells a run how a command ended, `tell`
-    anything else.
+    `spawn` works for a command in a task of its own and calls something at its end, `answer` tells a run
+    how a command ended, `tell` anything else.
     """
 
     def __init__(
@@ -34,7 +35,9 @@ class Acting:
         clock: Clock,
         admit: Admit | None,
         *,
-        spawn: Callable[[Hot, int, Callable[[], Coroutine[Any, Any, None]]], asyncio.Task[None]],
+        spawn: Callable[
+            [Hot, int, Callable[[], Coroutine[Any, Any, None]], Callable[[], None]], asyncio.Task[None]
+        ],
         answer: Callable[[Hot, Answered | Failed], None],
         tell: Callable[[Hot, Event], None],
     ) -> None:
@@ -51,9 +54,7 @@ class Acting:
     def ask(self, hot: Hot, command: Perform) -> None:
         """Begin an action, now or when it may."""
 
-        def begin() -> None:
-            self._jobs.act(lambda: self._begin(hot, command))
-
+        begin = partial(self._jobs.act, partial(self._begin, hot, command))
         if self._admit is None:
             begin()
             return
@@ -81,14 +82,14 @@ class Acting:
             hot.active.pop(command.id, None)
             self._ended(hot.row.id, command.id)
             return
-        task = self._spawn(hot, command.id, lambda: self._perform(hot, command))
-        # Not in the task itself: one that is stopped before its first moment runs nothing of its own.
-        task.add_done_callback(lambda _: self._ended(hot.row.id, command.id))
+        ended = partial(self._ended, hot.row.id, command.id)
+        task = self._spawn(hot, command.id, partial(self._perform, hot, command), ended)
         if command.detached:
             self._jobs.detach(hot.row.id, task)
 
     def _ended(self, run: str, command: int) -> None:
-        self.release(run, command)
+        if self._admitted:
+            self.release(run, command)
         self._jobs.acted()
 
     async def _perform(self, hot: Hot, command: Perform) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -67,7 +68,7 @@ class Gate:
             function = self._functions.find(command.function)
             arguments = command.arguments
             if command.nonce:
-                arguments = resolve(arguments, command.nonce, self._lookup(used))
+                arguments = resolve(arguments, command.nonce, partial(self._look_up, used))
             if command.undoing:
                 arguments = {name: value for name, value in arguments.items() if function.accepts(name)}
             call = Call(
@@ -102,23 +103,20 @@ class Gate:
             return runtime_fault(f"{command.function} could not be called: {type(error).__name__}").fault
         return output, schemes[-1] if schemes else None
 
-    def _lookup(self, used: list[str]) -> Callable[[str], Json]:
-        def look_up(path: str) -> Json:
-            steps = path.split(".")
-            for size in range(1, len(steps) + 1):  # a name may have dots in it, too
-                try:
-                    value: Json = self._secrets[".".join(steps[:size])]
-                    for field in steps[size:]:
-                        value = value[field]
-                except (KeyError, TypeError):
-                    continue
-                used.extend(texts_in(value))
-                return value
-            raise authorization_fault(
-                f"there is no secret {path!r}; give it with --secrets or {secret_variable(steps[0])}"
-            )
-
-        return look_up
+    def _look_up(self, used: list[str], path: str) -> Json:
+        steps = path.split(".")
+        for size in range(1, len(steps) + 1):  # a name may have dots in it, too
+            try:
+                value: Json = self._secrets[".".join(steps[:size])]
+                for field in steps[size:]:
+                    value = value[field]
+            except (KeyError, TypeError):
+                continue
+            used.extend(texts_in(value))
+            return value
+        raise authorization_fault(
+            f"there is no secret {path!r}; give it with --secrets or {secret_variable(steps[0])}"
+        )
 
 
 def _redacted(fault: Fault, used: list[str]) -> Fault:

@@ -47,23 +47,21 @@ class Ticker(Protocol):
 class Attempt:
     """One attempt of a step."""
 
-    __slots__ = (
-        "_call",
-        "_due",
-        "_latest",
-        "_loop",
-        "_reported",
-        "_scheduled",
-        "_silence",
-        "_step",
-        "_thread",
-        "_ticker",
-        "begun",
-        "gone",
-        "heard",
-        "limit",
-        "silent",
-    )
+    # What most attempts never set stands here: one is made for each call of a step.
+    heard = 0.0
+    begun = False
+    """Whether the function has been called."""
+    gone = False
+    """Whether nobody waits for it any more."""
+    silent = False
+    """Whether it failed because it gave no sign of life."""
+    limit: asyncio.Timeout | None = None
+    """What ends it when its time is over; None if it has no end."""
+    _latest: Json = _NOTHING
+    _scheduled = False
+    _reported: float | None = None
+    _due: Alarm | None = None
+    _silence: Alarm | None = None
 
     def __init__(self, step: Step[..., Any], call: Call, ticker: Ticker | None = None) -> None:
         self._step = step
@@ -71,21 +69,8 @@ class Attempt:
         self._loop = asyncio.get_running_loop()
         self._ticker: Ticker = self._loop if ticker is None else ticker
         self._thread = get_ident()
-        self._latest: Json = _NOTHING
-        self._scheduled = False
-        self._reported: float | None = None
-        self._due: Alarm | None = None
-        self._silence: Alarm | None = None
-        self.heard = 0.0
-        self.begun = False
-        """Whether the function has been called."""
-        self.gone = False
-        """Whether nobody waits for it any more."""
-        self.silent = False
-        """Whether it failed because it gave no sign of life."""
-        timed = step.timeout_seconds is not None or step.heartbeat_seconds is not None
-        self.limit = asyncio.timeout(None) if timed else None
-        """What ends it when its time is over; None if it has no end."""
+        if step.timeout_seconds is not None or step.heartbeat_seconds is not None:
+            self.limit = asyncio.timeout(None)
 
     def context(self) -> StepContext:
         """Return what the function sees of it."""
@@ -97,12 +82,8 @@ class Attempt:
             call.idempotency_key,
             call.progress,
             self.beat,
-            self.is_gone,
+            lambda: self.gone,
         )
-
-    def is_gone(self) -> bool:
-        """Tell whether nobody waits for it any more."""
-        return self.gone
 
     # ── signs of life, from any thread ────────────────────────────────────────────────
 

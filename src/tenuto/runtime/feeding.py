@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from tenuto.engine.advance import accepts
@@ -85,14 +86,17 @@ class Feeding:
         if self.failed:
             return
         turn = Turn()
-        work, heard = deque(told), deque[tuple[Hot, Event]]()
+        work = deque(told)
+        heard: deque[tuple[Hot, Event]] = deque()
         try:
             while work or (heard and len(turn.steps) < len(told) + HEARD_PER_TURN):
                 hot, event = work.popleft() if work else heard.popleft()
-                recorded = history[len(turn.steps)] if len(turn.steps) < len(history) else None
+                recorded = None
+                if history and len(turn.steps) < len(history):
+                    recorded = history[len(turn.steps)]
                 if accepts(hot.run, event):
                     self._take(turn, hot, event, work, heard, recorded)
-            self._journal.commit(turn.batch(created), lambda: self._end(turn.steps))
+            self._journal.commit(turn.batch(created), partial(self._end, turn.steps))
         except BaseException:
             # Nothing of it has happened: no run may be ahead of what will be on disk.
             stale = turn.undo()

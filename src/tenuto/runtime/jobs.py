@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final
 
 # How many actions are under way at once; more wait their turn.
@@ -25,14 +26,20 @@ class Jobs:
     def __len__(self) -> int:
         return len(self._tasks) + len(self._queue)
 
-    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Start a task."""
+    def start(
+        self, work: Coroutine[Any, Any, None], then: Callable[[], object] | None = None
+    ) -> asyncio.Task[None]:
+        """Start a task; at its end, however it ends, `then` is called."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        # Not in the task itself: one that is stopped before its first moment runs nothing of its own. And one
+        # callback, not two: each costs a turn of the loop.
+        task.add_done_callback(self._ended if then is None else partial(self._ended, then=then))
         return task
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[None], then: Callable[[], object] | None = None) -> None:
+        if then is not None:
+            then()
         self._tasks.discard(task)
         if not self._tasks and not self._queue:
             self._idle()

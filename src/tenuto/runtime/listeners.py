@@ -13,12 +13,8 @@ class Listeners:
         self._by_type: dict[str, dict[str, None]] = {}
         self._any: dict[str, None] = {}
         self._types: dict[str, set[str]] = {}
-        self._lifecycle = 0
-
-    @property
-    def hears_lifecycle(self) -> bool:
-        """Whether some run listens for lifecycle events."""
-        return self._lifecycle > 0
+        self.hears_lifecycle = 0
+        """How many times a run listens for lifecycle events."""
 
     def add(self, run: str, types: tuple[str, ...] | None) -> None:
         """Let a run hear of events of these types; None: of all but lifecycle events."""
@@ -31,13 +27,13 @@ class Listeners:
             if run not in self._by_type.setdefault(kind, {}):
                 self._by_type[kind][run] = None
                 self._types.setdefault(run, set()).add(kind)
-                self._lifecycle += kind.startswith(LIFECYCLE_PREFIX)
+                self.hears_lifecycle += kind.startswith(LIFECYCLE_PREFIX)
 
     def remove(self, run: str) -> None:
         """Let a run hear nothing more."""
         self._any.pop(run, None)
         for kind in self._types.pop(run, ()):
-            self._lifecycle -= kind.startswith(LIFECYCLE_PREFIX)
+            self.hears_lifecycle -= kind.startswith(LIFECYCLE_PREFIX)
             self._by_type[kind].pop(run, None)
             if not self._by_type[kind]:
                 del self._by_type[kind]

@@ -6,10 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tenuto.authoring.declare import Step, Workflow
-from tenuto.engine.model import Json
 from tenuto.engine.ports import DocumentRow
 from tenuto.runtime.actions import Functions as Finding
-from tenuto.runtime.actions import Invocable
 from tenuto.runtime.code import Code
 from tenuto.runtime.guard import Guard
 from tenuto.runtime.hot import Definition
@@ -36,7 +34,9 @@ class Python:
         seek: Callable[[str], Held] | None = None,
     ) -> None:
         self._steps = Steps()
-        self._functions = Functions(self._steps, catalog)
+        # Asked for each action: without a method in between.
+        self.find = Functions(self._steps, catalog).find
+        self.admit = self._steps.admit
         self._guard = Guard()
         self._seek = seek
         self._code = Code(workflows, self._steps.know, self._guard, origins or {})
@@ -62,21 +62,10 @@ class Python:
                 self._steps.know(step)
         return self._code.build(row)
 
-    def find(self, name: str) -> Invocable:
-        """Return a step by its function's name; raises `NotFound`."""
-        found: Invocable = self._functions.find(name)
-        return found
-
     def undo_of(self, name: str) -> str | None:
         """Return the function that undoes a step; None if there is none."""
         found = self._steps.find(name)
         return None if found is None or found.step.undo is None else found.step.undo.called
-
-    def admit(
-        self, function: str, arguments: dict[str, Json], begin: Callable[[], None]
-    ) -> Callable[[], None] | None:
-        """Let a step's call begin when its limits allow it; see `Steps.admit`."""
-        return self._steps.admit(function, arguments, begin)
 
     async def close(self) -> None:
         """Stop what runs beside the event loop."""

@@ -77,7 +77,7 @@ def _comes_back(value: Json) -> bool:
 
 def entry_of(event: Event, data: bytes, commands: Sequence[Command]) -> tuple[Entry, bytes]:
     """Return a journal's entry: the event that was written as `data`, and the notes of its fold."""
-    notes = tuple(command for command in commands if type(command) is Note)
+    notes = tuple([command for command in commands if type(command) is Note])
     return Entry(event, notes), _encoder.encode(_Written(msgspec.Raw(data), notes))
 
 
@@ -115,6 +115,13 @@ def reason_of(entry: Entry) -> str | None:
         if note.what == STUCK:
             return str(note.data)
     return None
+
+
+def told_reason(error: Exception) -> str:
+    """Return what is recorded as the reason why a run cannot go on."""
+    text = error.message if isinstance(error, TenutoError) else f"{type(error).__name__}: {error}"
+    hint = error.hint if isinstance(error, TenutoError) else None
+    return f"{text}\nhint: {hint or 'mend the code, then resume the run'}"
 
 
 def fault_of(error: BaseException) -> Fault:

@@ -63,6 +63,8 @@ class PythonStep:
             if attempt.limit is not None:
                 async with attempt.limit:
                     output = await self._run(attempt, call, arguments)
+            elif self.step.asynchronous:
+                output = await self._on_loop(attempt, arguments)
             else:
                 output = await self._run(attempt, call, arguments)
         except TimeoutError:

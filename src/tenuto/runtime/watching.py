@@ -24,6 +24,8 @@ class Watchers:
 
     def tell(self, run: str, seq: int, entry: Entry) -> None:
         """Tell of an entry that is durable."""
+        if not self._watchers:
+            return
         for watcher in tuple(self._watchers):
             try:
                 watcher(run, seq, entry)

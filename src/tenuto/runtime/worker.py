@@ -73,7 +73,7 @@ from tenuto.runtime.hot import Definition, Hot, Step, find_start, is_other_code,
 from tenuto.runtime.jobs import Jobs
 from tenuto.runtime.listeners import Listeners
 from tenuto.runtime.memory import HOT_RUNS, Memory
-from tenuto.runtime.recording import fault_of, read_entry, reason_of
+from tenuto.runtime.recording import fault_of, read_entry, reason_of, told_reason
 from tenuto.runtime.settling import Settling
 from tenuto.runtime.timers import Timers
 from tenuto.runtime.watching import Watchers
@@ -398,7 +398,8 @@ class Worker:
             self._watchers.tell(hot.row.id, step.seq, step.entry)
             again = type(step.entry.event) is Resumed
             for command in step.commands:
-                self._carry_out(hot, command, again=again)
+                if type(command) is not Note:
+                    self._carry_out(hot, command, again=again)
             reason = reason_of(step.entry)
             if reason is not None:
                 self._ending.fail(hot.row.id, _not_before_mended(reason))
@@ -409,7 +410,7 @@ class Worker:
 
     def _look_if_idle(self) -> None:
         """Nothing is under way any more: runs that only wait have settled."""
-        if len(self._settling) and not len(self._jobs) and not self._feeding.uncommitted:
+        if not self._feeding.uncommitted and len(self._settling) and not len(self._jobs):
             self._settling.look()
 
     def _carry_out(self, hot: Hot, command: Command, *, again: bool = False) -> None:
@@ -446,9 +447,13 @@ class Worker:
                     task.add_done_callback(self._revived)
 
     def _spawn(
-        self, hot: Hot, command: int, work: Callable[[], Coroutine[Any, Any, None]]
+        self,
+        hot: Hot,
+        command: int,
+        work: Callable[[], Coroutine[Any, Any, None]],
+        then: Callable[[], None] | None = None,
     ) -> asyncio.Task[None]:
-        task = hot.active[command] = self._jobs.start(self._see_to(hot, command, work))
+        task = hot.active[command] = self._jobs.start(self._see_to(hot, command, work), then)
         return task
 
     async def _see_to(self, hot: Hot, command: int, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -485,7 +490,7 @@ class Worker:
                 return
             if hot.run is None:
                 # What follows from the answer cannot be recorded: it is not the action that has failed.
-                self._tell_later(hot, Suspended(event.time, _reason(error)))
+                self._tell_later(hot, Suspended(event.time, told_reason(error)))
             else:
                 # What cannot be recorded itself, nested too deep for instance, has failed.
                 self._feeding.feed([(hot, Failed(event.time, event.id, fault_of(error)))])
@@ -692,9 +697,3 @@ class Worker:
 
 def _not_before_mended(reason: str) -> Conflict:
     return Conflict(reason, hint="mend it, then `tenuto resume`")
-
-
-def _reason(error: Exception) -> str:
-    text = error.message if isinstance(error, TenutoError) else f"{type(error).__name__}: {error}"
-    hint = error.hint if isinstance(error, TenutoError) else None
-    return f"{text}\nhint: {hint or 'mend the code, then resume the run'}"

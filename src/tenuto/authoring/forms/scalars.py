@@ -47,6 +47,8 @@ def write_int(value: Any) -> Json:
 
 def read_int(data: Json) -> Any:
     """Return a whole number; 3.0 is one, since not every JSON writer keeps the two apart."""
+    if type(data) is int and LOWEST_INT <= data <= HIGHEST_INT:
+        return data
     if type(data) is float and data.is_integer() and -EXACT_INT <= data <= EXACT_INT:
         return int(data)
     return write_int(data)
