@@ -1,7 +1,7 @@
 """How close the journal comes to the disk: `python bench/commit_floor.py [--folder PATH] [--json]`.
 
 Prints the time of an fdatasync, the time of a commit by a lone caller as a multiple of it, and
-the steps per second of 50 and 500 callers that each wait for their own commit, and the time to read
+the entries per second of 50 and 500 callers that each wait for their own commit, and the time to read
 10,000 runs of 10 entries; medians of rounds that alternate, so that a busy machine disturbs all
 of them alike.
 """
@@ -49,7 +49,7 @@ def floor_seconds(folder: Path) -> tuple[float, float]:
 
 
 async def round_of(folder: Path, callers: int, life: int) -> tuple[float, list[float]]:
-    """Return steps per second and each step's seconds, on a fresh database."""
+    """Return entries per second and each entry's seconds, on a fresh database."""
 
     def failed(error: BaseException) -> None:
         raise SystemExit(f"the journal failed: {error}")
@@ -132,8 +132,8 @@ def measure(folder: Path, rounds: int, life: int) -> dict[str, float]:
         "lone_commit_us": lone * 1e6,
         "lone_to_floor_growing": lone / growing,
         "lone_to_floor_written": lone / written,
-        "steps_per_second_50": statistics.median(speeds[50]),
-        "steps_per_second_500": statistics.median(speeds[500]),
+        "entries_per_second_50": statistics.median(speeds[50]),
+        "entries_per_second_500": statistics.median(speeds[500]),
         "longest_wait_500_ms": statistics.median(stalls) * 1e3,
         "read_10000_runs_s": statistics.median(reads),
     }

@@ -81,7 +81,14 @@ class System:
 POSTGRES = Debian("initdb", "postgresql", "/usr/lib/postgresql/*/bin/initdb")
 
 SYSTEMS: Mapping[str, System] = {
-    "tenuto": System(modes={"code": WORKS, "document": WORKS}, source=True, licence="Apache-2.0"),
+    "tenuto": System(
+        modes={
+            "code": (*WORKS, "waiting-event", "replay", "store", "expressions", "resume"),
+            "document": (*(work for work in WORKS if work != "footprint"), "waiting-event"),
+        },
+        source=True,
+        licence="Apache-2.0",
+    ),
     "bare": System(
         modes={
             "sqlite": ("latency", "in-flight", "fan-out", "payload"),
@@ -112,6 +119,21 @@ SYSTEMS: Mapping[str, System] = {
         npm=("@restatedev/restate-server@1.7.12",),
         paths=("node_modules/@restatedev/restate-server-*/bin",),
         licence="server: Business Source License 1.1; SDK: MIT",
+    ),
+    # Not measured: what draws the results.
+    "plots": System(modes={}, python=("matplotlib==3.11.2",)),
+    "celery": System(
+        modes={"prefork": WORKS, "threads": COMPARED},
+        python=("celery[redis]==5.7.0",),
+        debian=(Debian("redis-server", "redis-server"),),
+        mark="not durable per step: a task whose worker dies is done again, but a step's result is only in the next message",
+        licence="Celery: BSD-3-Clause; Redis 7.0: BSD-3-Clause",
+    ),
+    "spiff": System(
+        modes={"memory": WORKS},
+        python=("SpiffWorkflow==3.2.0",),
+        mark="in memory, not durable",
+        licence="LGPL-3.0",
     ),
 }
 

@@ -69,37 +69,39 @@ def median_seconds(work: Callable[[], Run], rounds: int) -> tuple[float, Run]:
     return statistics.median(times), result
 
 
+def compare(events: int) -> dict[str, float]:
+    """Resume a run of so many events in both ways, which must end in the same state; return what each takes."""
+    interpreter = Interpreter(load(DOCUMENT).data)
+    entries, snapshot, covered = record(interpreter, events)
+
+    def from_state() -> Run:
+        run = decode_run(interpreter, snapshot) if snapshot else None
+        return fold(interpreter, run, entries[covered:])
+
+    state_seconds, one = median_seconds(from_state, ROUNDS)
+    rounds = ROUNDS if events < 100_000 else 1
+    replay_seconds, other = median_seconds(lambda: fold(interpreter, None, entries), rounds)
+    assert interpreter.encode(one.state) == interpreter.encode(other.state)
+    return {
+        "journal_bytes": sum(map(len, entries)),
+        "snapshot_bytes": len(snapshot or b""),
+        "state_ms": state_seconds * 1e3,
+        "replay_ms": replay_seconds * 1e3,
+    }
+
+
 def main() -> None:
     """Print one row for each size."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", default="10,10000,1000000")
-    sizes = [int(size) for size in parser.parse_args().events.split(",")]
     print(
         f"{'events':>9} {'journal':>12} {'snapshot':>9} {'state ms':>9} {'replay ms':>10} {'replay/state':>12}"
     )
-    for events in sizes:
-        interpreter = Interpreter(load(DOCUMENT).data)
-        entries, snapshot, covered = record(interpreter, events)
-
-        def from_state(
-            interpreter: Interpreter = interpreter,
-            entries: list[bytes] = entries,
-            snapshot: bytes | None = snapshot,
-            covered: int = covered,
-        ) -> Run:
-            run = decode_run(interpreter, snapshot) if snapshot else None
-            return fold(interpreter, run, entries[covered:])
-
-        def from_replay(interpreter: Interpreter = interpreter, entries: list[bytes] = entries) -> Run:
-            return fold(interpreter, None, entries)
-
-        rounds = ROUNDS if events < 100_000 else 1
-        state_seconds, one = median_seconds(from_state, ROUNDS)
-        replay_seconds, other = median_seconds(from_replay, rounds)
-        assert interpreter.encode(one.state) == interpreter.encode(other.state)
+    for events in map(int, parser.parse_args().events.split(",")):
+        found = compare(events)
         print(
-            f"{events:>9,} {sum(map(len, entries)):>12,} {len(snapshot or b''):>9,} "
-            f"{state_seconds * 1e3:>9.2f} {replay_seconds * 1e3:>10.2f} {replay_seconds / state_seconds:>12.1f}"
+            f"{events:>9,} {found['journal_bytes']:>12,} {found['snapshot_bytes']:>9,} {found['state_ms']:>9.2f} "
+            f"{found['replay_ms']:>10.2f} {found['replay_ms'] / found['state_ms']:>12.1f}"
         )
 
 

@@ -55,7 +55,7 @@ def _run(command: list[str], folder: Path) -> tuple[float, str]:
     return (time.perf_counter() - began) * 1e3, done.stdout
 
 
-def footprint(folder: Path) -> tuple[dict[str, float], Clock]:
+def footprint(folder: Path, _: int) -> tuple[dict[str, float], Clock]:
     """Time importing, opening an App, a first result, and the commands; read how much is installed."""
     (folder / "one.yaml").write_text(ONE_STEP)
     (folder / "importing.py").write_text(IMPORTING)

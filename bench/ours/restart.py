@@ -78,7 +78,12 @@ def killed(folder: Path, mode: str, size: int) -> tuple[dict[str, float], Clock,
     return figures, clock, told["durability"]
 
 
-async def replay(folder: Path, mode: str, size: int) -> tuple[dict[str, float], Clock, str]:
+def replay(folder: Path, mode: str, size: int) -> tuple[dict[str, float], Clock, str]:
+    """Replay the history of a run, several times."""
+    return asyncio.run(_replayed(folder, mode, size))
+
+
+async def _replayed(folder: Path, mode: str, size: int) -> tuple[dict[str, float], Clock, str]:
     """A run of `size` steps that waits is taken up from its journal, until it waits again; less opening a database."""
     async with opened(folder, mode) as there:
         handle = await there.start("stopped", size)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.measuring import Answer, Clock, options
-from bench.ours import restart, steps, waiting
+from bench.ours import parts, restart, steps, waiting
 from bench.ours.flows import Opened, collect_seldom, opened
 from bench.ours.footprint import footprint
 from tenuto import __version__
@@ -32,6 +32,16 @@ OPENED: Final[Mapping[str, Callable[[Opened, int], Awaitable[Figures]]]] = {
     "waiting": waiting.on_timers,
     "waiting-event": waiting.on_events,
     "signals": waiting.signals,
+}
+ALONE: Final[Mapping[str, Callable[[Path, int], Figures]]] = {
+    "footprint": footprint,
+    "store": parts.store,
+    "expressions": parts.evaluation,
+    "resume": parts.resuming,
+}
+TAKEN_UP: Final[Mapping[str, Callable[[Path, str, int], tuple[dict[str, float], Clock, str]]]] = {
+    "restart": restart.killed,
+    "replay": restart.replay,
 }
 NOT_IN_DOCUMENTS: Final[Mapping[str, str]] = {
     "fan-out": "the language's `for` takes one item after the other, and `fork` has as many branches as are written down",
@@ -49,25 +59,23 @@ async def in_app(work: str, folder: Path, mode: str, size: int) -> tuple[dict[st
 
 def main() -> None:
     """Read the options, measure, print one line."""
-    asked = options(__doc__, ("code", "document"), (*OPENED, "restart", "replay", "footprint"))
+    given = options(__doc__, ("code", "document"), (*OPENED, *TAKEN_UP, *ALONE))
     version = f"tenuto {__version__}, SQLite {sqlite3.sqlite_version}"
-    answer = Answer("tenuto", asked.mode, asked.work, asked.size, version)
-    if asked.mode == "document" and asked.work in NOT_IN_DOCUMENTS:
-        answer.reason = NOT_IN_DOCUMENTS[asked.work]
-        answer.tell()
-        return
+    answer = Answer("tenuto", given.mode, given.work, given.size, version)
     collect_seldom()
-    if asked.work == "restart":
-        figures, clock, answer.durability = restart.killed(asked.folder, asked.mode, asked.size)
-    elif asked.work == "replay":
-        figures, clock, answer.durability = asyncio.run(restart.replay(asked.folder, asked.mode, asked.size))
-    elif asked.work == "footprint":
-        figures, clock = footprint(asked.folder)
+    if given.mode == "document" and given.work in NOT_IN_DOCUMENTS:
+        answer.reason = NOT_IN_DOCUMENTS[given.work]
     else:
-        figures, clock, answer.durability = asyncio.run(
-            in_app(asked.work, asked.folder, asked.mode, asked.size)
-        )
-    answer.figures, answer.window = figures, clock.window
+        if given.work in ALONE:
+            answer.figures, clock = ALONE[given.work](given.folder, given.size)
+        elif given.work in TAKEN_UP:
+            answer.figures, clock, answer.durability = TAKEN_UP[given.work](
+                given.folder, given.mode, given.size
+            )
+        else:
+            there = in_app(given.work, given.folder, given.mode, given.size)
+            answer.figures, clock, answer.durability = asyncio.run(there)
+        answer.window = clock.window
     answer.tell()
 
 

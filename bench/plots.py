@@ -1,0 +1,264 @@
+"""Draws raw results as SVG files: `python -m bench.plots FOLDER < results.json`, in an environment that has matplotlib.
+
+Each file is right on light and on dark pages: colours that stand for text, lines and the page itself are changed by a style
+sheet inside of it. The same results give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import matplotlib
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from bench.results import LIMIT, NOT_COMPARED, OURS, Key, Results, name, told
+
+PAGE, TEXT, LINE = "#fdfdfc", "#1f2329", "#d5d8dc"
+DARK: Final = {PAGE: "#0d1117", TEXT: "#e6edf3", LINE: "#30363d"}
+COLOURS: Final[Mapping[str, str]] = {
+    "tenuto": "#c2410c",
+    "bare": "#8b949e",
+    "dbos": "#2f6fdd",
+    "restate": "#7c4ddb",
+    "temporal": "#0f9d8a",
+    "prefect": "#5b8c2a",
+    "airflow": "#b08900",
+    "celery": "#c0407f",
+    "spiff": "#6b7280",
+}
+WIDTH: Final = 8.0
+ROW: Final = 0.34
+
+
+def bars(
+    results: Results, work: str, size: int, figure: str, label: str, *, most: bool
+) -> Callable[[], None] | None:
+    """Draw one bar for each system and mode, the best at the top, on a logarithmic scale."""
+    found = {
+        key: statistics.median(values)
+        for key in results.keys(work)
+        if (values := results.values(key, work, size, figure)) and statistics.median(values) > 0
+    }
+    if not found:
+        return None
+    order = sorted(found, key=found.__getitem__, reverse=not most)
+
+    def draw() -> None:
+        figure_, axes = pyplot.subplots(figsize=(WIDTH, 1.0 + ROW * len(order)))
+        for row, key in enumerate(order):
+            value = found[key]
+            axes.barh(
+                row,
+                value,
+                height=0.62,
+                color=COLOURS.get(key[0], TEXT),
+                hatch="///" if key[0] in NOT_COMPARED else None,
+                edgecolor=PAGE,
+                linewidth=0,
+            )
+            axes.annotate(
+                told(value), (value, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9
+            )
+        axes.set_yticks(range(len(order)), [labelled(results, key) for key in order])
+        axes.set_xscale("log")
+        axes.set_xlim(min(found.values()) / 2.5, max(found.values()) * 2.5)
+        finish(axes, label, grid="x")
+        figure_.tight_layout()
+
+    return draw
+
+
+def lines(results: Results, work: str, figure: str, label: str, below: str) -> Callable[[], None] | None:
+    """Draw one line for each system's best mode over the sizes of a work, both scales logarithmic."""
+    sizes = results.sizes(work)
+    found: dict[Key, list[tuple[int, float]]] = {}
+    for key in results.keys(work):
+        points = [
+            (size, statistics.median(values))
+            for size in sizes
+            if (values := results.values(key, work, size, figure))
+        ]
+        if len(points) > 1:
+            found[key] = points
+    best: dict[str, Key] = {}
+    for key, points in found.items():
+        there = best.get(key[0])
+        if key == OURS or there is None or (there != OURS and points[-1][1] > found[there][-1][1]):
+            best[key[0]] = key
+    if not best:
+        return None
+
+    def draw() -> None:
+        figure_, axes = pyplot.subplots(figsize=(WIDTH, 4.6))
+        for system, key in best.items():
+            across, up = zip(*found[key], strict=True)
+            style = "--" if system == LIMIT[0] else "-"
+            axes.plot(
+                across,
+                up,
+                style,
+                marker="o",
+                markersize=4,
+                color=COLOURS.get(system, TEXT),
+                label=labelled(results, key),
+            )
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlim(sizes[0] / 1.3, sizes[-1] * 1.3)
+        _end_labels(
+            axes,
+            [
+                (found[key][-1][1], labelled(results, key), COLOURS.get(system, TEXT))
+                for system, key in best.items()
+            ],
+            sizes[-1],
+        )
+        finish(axes, below, grid="y")
+        axes.set_title(label, loc="left", fontsize=10, color=TEXT)
+        figure_.subplots_adjust(left=0.09, right=0.72, top=0.92, bottom=0.13)
+
+    return draw
+
+
+def _end_labels(axes: Axes, ends: Sequence[tuple[float, str, str]], across: float) -> None:
+    """Write each line's name at its end, moved apart where two would overlap."""
+    low, high = axes.get_ylim()
+    low, high = low / 1.2, high * 1.2
+    axes.set_ylim(low, high)
+    apart = (high / low) ** (1 / 19)
+    at = 0.0
+    for value, text, colour in sorted(ends):
+        at = max(value, at * apart)
+        axes.annotate(
+            text,
+            (across, value),
+            xytext=(across * 1.45, at),
+            va="center",
+            fontsize=9,
+            color=colour,
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": LINE, "linewidth": 0.8, "relpos": (0, 0.5)},
+        )
+
+
+def finish(axes: Axes, label: str, grid: str) -> None:
+    """Give axes their labels, a quiet grid and plain numbers."""
+    axes.set_xlabel(label, fontsize=10)
+    axes.grid(axis=grid, color=LINE, linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(axis="both", which="both", length=0)
+    if grid == "x":
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: told(value)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: told(value)))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def labelled(results: Results, key: Key) -> str:
+    """Return what a system is called in a plot; the table has a note on those with a star."""
+    return name(key) + (" *" if results.marks(key) and key[0] not in NOT_COMPARED else "")
+
+
+PLOTS: Final[Mapping[str, Callable[[Results], Callable[[], None] | None]]] = {
+    "steps-per-second-500-in-flight": lambda results: bars(
+        results,
+        "in-flight",
+        500,
+        "steps_per_second",
+        "steps/s, 500 workflows of ten steps in flight; more is better",
+        most=True,
+    ),
+    "steps-per-second-by-workflows-in-flight": lambda results: lines(
+        results,
+        "in-flight",
+        "steps_per_second",
+        "steps/s, each system's best mode; more is better",
+        "workflows of ten steps in flight",
+    ),
+    "latency-of-one-workflow": lambda results: bars(
+        results,
+        "latency",
+        300,
+        "p50_ms",
+        "milliseconds for one workflow of ten steps, p50; less is better",
+        most=False,
+    ),
+    "processor-time-per-step": lambda results: bars(
+        results,
+        "in-flight",
+        500,
+        "cpu_us_per_step",
+        "µs of processor time for one step, all processes; less is better",
+        most=False,
+    ),
+    "memory-of-a-waiting-workflow": lambda results: bars(
+        results,
+        "waiting",
+        100_000,
+        "rss_kb_per_run",
+        "KB of memory for one workflow that waits; less is better",
+        most=False,
+    ),
+}
+
+
+def save(path: Path) -> None:
+    """Write the figure that was drawn last, for light and dark pages."""
+    pyplot.savefig(path, metadata={"Date": None, "Creator": None})
+    pyplot.close()
+    text = path.read_text(encoding="utf-8")
+    rules = "".join(
+        f'[style*="{kind}: {colour}"] {{ {kind}: {dark} !important }} '
+        for colour, dark in DARK.items()
+        for kind in ("fill", "stroke")
+    )
+    style = f"<style>@media (prefers-color-scheme: dark) {{ {rules}}}</style>"
+    text = text.replace("<defs>", f"{style}\n <defs>", 1)
+    path.write_text(re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE), encoding="utf-8")
+
+
+def main() -> None:
+    """Draw everything for which there are figures; print the names of the files."""
+    data: Any = json.load(sys.stdin)
+    results, folder = Results(data), Path(sys.argv[1])
+    matplotlib.use("svg")
+    matplotlib.rcParams.update(
+        {
+            "svg.hashsalt": "tenuto",
+            "svg.fonttype": "none",
+            "font.family": "sans-serif",
+            "font.sans-serif": ["DejaVu Sans", "Helvetica", "Arial", "sans-serif"],
+            "figure.facecolor": PAGE,
+            "axes.facecolor": PAGE,
+            "hatch.color": PAGE,
+            "hatch.linewidth": 1.0,
+            **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), TEXT),
+            "axes.edgecolor": LINE,
+        }
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.svg"):
+        old.unlink()
+    for named, make in PLOTS.items():
+        draw = make(results)
+        if draw is not None:
+            draw()
+            save(folder / f"{named}.svg")
+            print(f"{named}.svg")
+
+
+if __name__ == "__main__":
+    main()
