@@ -333,6 +333,33 @@ async def test_queries_are_answered_while_a_run_waits_and_after_its_end(tmp_path
     assert (before, after) == ("waiting", "over")
 
 
+async def test_nothing_begins_while_an_app_is_closed(tmp_path: Path) -> None:
+    """What is stopped makes room for what waits for it: that begins in the next App, not in one that is gone."""
+
+    @step(concurrency=Concurrency(1))
+    async def alone(n: int) -> int:
+        CALLS.append(("alone", n))
+        await HELD["alone"].wait()
+        return n
+
+    @workflow
+    async def two() -> list[int]:
+        return list(await gather(alone(1), alone(2)))
+
+    HELD["alone"] = asyncio.Event()
+    async with app(tmp_path, two) as opened:
+        await opened.start(two, id="t")
+        while not CALLS:
+            await asyncio.sleep(0)
+    called = list(CALLS)
+    HELD["alone"].set()
+    async with app(tmp_path, two) as opened:
+        result = await opened.handle("t", two).result()
+
+    assert called == [("alone", 1)]
+    assert result == [1, 2]
+
+
 class SlowJournal(MemoryJournal):
     """A store whose disk takes its time: nothing becomes durable while `stalled` is set."""
 

@@ -21,6 +21,7 @@ class Jobs:
         self._tasks: set[asyncio.Task[None]] = set()
         self._queue: deque[Callable[[], object]] = deque()
         self._acting = 0
+        self._stopped = False
         self._detached: dict[str, set[asyncio.Task[None]]] = {}
 
     def __len__(self) -> int:
@@ -31,6 +32,8 @@ class Jobs:
     ) -> asyncio.Task[None]:
         """Start a task; at its end, however it ends, `then` is called."""
         task = asyncio.create_task(work)
+        if self._stopped:
+            task.cancel()
         self._tasks.add(task)
         # Not in the task itself: one that is stopped before its first moment runs nothing of its own. And one
         # callback, not two: each costs a turn of the loop.
@@ -46,6 +49,8 @@ class Jobs:
 
     def act(self, begin: Callable[[], object]) -> None:
         """Begin an action now, or when others have ended; each calls `acted` at its end."""
+        if self._stopped:
+            return  # An action that ends as it is stopped must not make room for the next.
         if self._acting >= ACTIONS_AT_ONCE:
             self._queue.append(begin)
         else:
@@ -76,7 +81,8 @@ class Jobs:
         return self._detached.get(run, set())
 
     def stop(self) -> list[asyncio.Task[None]]:
-        """Cancel everything, and return what has to end."""
+        """Cancel everything, and return what has to end; nothing begins any more."""
+        self._stopped = True
         self._queue.clear()
         tasks = list(self._tasks)
         for task in tasks:
