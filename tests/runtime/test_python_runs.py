@@ -79,9 +79,13 @@ def mark_undoable(name: str) -> int:
 
 
 @contextlib.asynccontextmanager
-async def app(path: Path, *workflows: Workflow[..., Any], **options: Any) -> AsyncIterator[App]:
+async def app(
+    path: Path, *workflows: Workflow[..., Any], **options: Any
+) -> AsyncIterator[App]:
     """Open an App over the database in `path`."""
-    async with App(workflows=workflows, database=path / "tenuto.db", **options) as opened:
+    async with App(
+        workflows=workflows, database=path / "tenuto.db", **options
+    ) as opened:
         yield opened
 
 
@@ -94,7 +98,9 @@ async def entries(opened: App, run: str) -> list[Entry]:
     """A run's journal."""
     row = await opened.desk.journal.run(run)
     assert row is not None
-    return [read_entry(data) for _, data in await opened.desk.journal.history(row.number)]
+    return [
+        read_entry(data) for _, data in await opened.desk.journal.history(row.number)
+    ]
 
 
 async def waiting(opened: App, handle: Handle[Any]) -> None:
@@ -263,9 +269,13 @@ do:
     async def outer(n: int) -> int:
         return await run_document("outer", {"n": n}, namespace="shop", returns=int)
 
-    async with app(tmp_path, small, outer, steps=[mark], documents=[tmp_path / "outer.yaml"]) as opened:
+    async with app(
+        tmp_path, small, outer, steps=[mark], documents=[tmp_path / "outer.yaml"]
+    ) as opened:
         result = await (await opened.start(outer, 5)).result()
-        document = await (await opened.start_document("outer", {"n": 1}, namespace="shop")).result()
+        document = await (
+            await opened.start_document("outer", {"n": 1}, namespace="shop")
+        ).result()
 
     assert (result, document) == (8, 4)
 
@@ -284,8 +294,12 @@ do:
           - back: {call: 'undo:1.0.0@default'}
 """)
 
-    async with app(tmp_path, steps=[mark_undoable], documents=[tmp_path / "undoing.yaml"]) as opened:
-        result = await (await opened.start_document("undoing", namespace="shop")).result()
+    async with app(
+        tmp_path, steps=[mark_undoable], documents=[tmp_path / "undoing.yaml"]
+    ) as opened:
+        result = await (
+            await opened.start_document("undoing", namespace="shop")
+        ).result()
 
     assert result == {"undone": 1}
     assert CALLS == [("held", 0), ("undo held", 1)]
@@ -311,7 +325,9 @@ async def test_events_reach_runs_from_outside(tmp_path: Path) -> None:
     assert results == [2, 1]
 
 
-async def test_queries_are_answered_while_a_run_waits_and_after_its_end(tmp_path: Path) -> None:
+async def test_queries_are_answered_while_a_run_waits_and_after_its_end(
+    tmp_path: Path,
+) -> None:
     """From another process too, later."""
 
     @workflow
@@ -339,6 +355,7 @@ async def test_nothing_begins_while_an_app_is_closed(tmp_path: Path) -> None:
     @step(concurrency=Concurrency(1))
     async def alone(n: int) -> int:
         CALLS.append(("alone", n))
+        begun.set()
         await HELD["alone"].wait()
         return n
 
@@ -346,11 +363,10 @@ async def test_nothing_begins_while_an_app_is_closed(tmp_path: Path) -> None:
     async def two() -> list[int]:
         return list(await gather(alone(1), alone(2)))
 
-    HELD["alone"] = asyncio.Event()
+    HELD["alone"], begun = asyncio.Event(), asyncio.Event()
     async with app(tmp_path, two) as opened:
         await opened.start(two, id="t")
-        while not CALLS:
-            await asyncio.sleep(0)
+        await begun.wait()
     called = list(CALLS)
     HELD["alone"].set()
     async with app(tmp_path, two) as opened:
@@ -395,8 +411,14 @@ async def test_a_query_shows_nothing_that_is_not_on_the_disk() -> None:
         await go.receive()
 
     journal = SlowJournal(failed=lambda error: None)
-    clock, chance, code = SystemClock(), SystemChance(), Code([telling], lambda step: None, None, {})
-    worker = Worker(journal, cast(Any, None), cast(Any, None), code.build, clock, chance, "0")
+    clock, chance, code = (
+        SystemClock(),
+        SystemChance(),
+        Code([telling], lambda step: None, None, {}),
+    )
+    worker = Worker(
+        journal, cast(Any, None), cast(Any, None), code.build, clock, chance, "0"
+    )
     run = await worker.start(telling.document(), {})
     journal.stalled = asyncio.Event()
     signal = {"type": SIGNAL, "subject": "go", "data": 1}
@@ -471,7 +493,9 @@ async def new() -> int:
     return second + await go.receive()
 
 
-async def test_code_that_does_not_fit_suspends_the_run_and_the_old_code_goes_on(tmp_path: Path) -> None:
+async def test_code_that_does_not_fit_suspends_the_run_and_the_old_code_goes_on(
+    tmp_path: Path,
+) -> None:
     """Nothing is lost: the diff is in its history, and with fitting code it goes on."""
     await begin(tmp_path, version(old))
 
@@ -554,7 +578,9 @@ async def test_a_renamed_workflow_keeps_its_runs(tmp_path: Path) -> None:
     await begin(tmp_path, version(old))
     renamed = workflow(name="changed")(old)
     async with app(tmp_path, renamed) as opened:
-        with pytest.raises(NotFound, match=r"no workflow default/changing:1\.0\.0") as caught:
+        with pytest.raises(
+            NotFound, match=r"no workflow default/changing:1\.0\.0"
+        ) as caught:
             await opened.handle("c").resume()
         status = await opened.handle("c").status()
 
@@ -565,7 +591,11 @@ async def test_a_renamed_workflow_keeps_its_runs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("seq", "change", "said"),
     [
-        (1, lambda data: data.replace(b'"0.1.0",1]', b'"9.9.9",2]'), "its format is 2, known here is 1"),
+        (
+            1,
+            lambda data: data.replace(b'"0.1.0",1]', b'"9.9.9",2]'),
+            "its format is 2, known here is 1",
+        ),
         (2, lambda data: data.replace(b'["answered"', b'["foretold"'), "foretold"),
     ],
 )
@@ -578,12 +608,18 @@ async def test_a_history_of_a_newer_version_is_kept_as_it_is(
 
     def rewrite(make: Callable[[bytes], bytes]) -> None:
         with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-            (data,) = connection.execute("SELECT entry FROM journal WHERE seq = ?", (seq,)).fetchone()
+            (data,) = connection.execute(
+                "SELECT entry FROM journal WHERE seq = ?", (seq,)
+            ).fetchone()
             assert make(data) != data
-            connection.execute("UPDATE journal SET entry = ? WHERE seq = ?", (make(data), seq))
+            connection.execute(
+                "UPDATE journal SET entry = ? WHERE seq = ?", (make(data), seq)
+            )
 
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        (original,) = connection.execute("SELECT entry FROM journal WHERE seq = ?", (seq,)).fetchone()
+        (original,) = connection.execute(
+            "SELECT entry FROM journal WHERE seq = ?", (seq,)
+        ).fetchone()
     rewrite(change)
     async with app(tmp_path, version(old), small) as opened:
         with pytest.raises(Conflict, match=said) as caught:
@@ -640,7 +676,9 @@ async def huge() -> str:
 
 
 @pytest.mark.parametrize("lie", [liar, huge])
-async def test_a_result_that_cannot_be_recorded_keeps_the_run(tmp_path: Path, lie: Step[..., Any]) -> None:
+async def test_a_result_that_cannot_be_recorded_keeps_the_run(
+    tmp_path: Path, lie: Step[..., Any]
+) -> None:
     """With one error that says the way out."""
 
     @workflow
@@ -655,7 +693,9 @@ async def test_a_result_that_cannot_be_recorded_keeps_the_run(tmp_path: Path, li
         assert await handle.status() == "suspended"
 
 
-async def test_a_step_that_is_mended_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_step_that_is_mended_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """When the run is resumed."""
 
     @workflow
@@ -702,7 +742,11 @@ async def test_a_step_that_fails_says_where(tmp_path: Path) -> None:
         with pytest.raises(Faulted) as caught:
             await handle.result()
 
-    assert (caught.value.fault.title, caught.value.fault.detail, caught.value.fault.instance) == (
+    assert (
+        caught.value.fault.title,
+        caught.value.fault.detail,
+        caught.value.fault.instance,
+    ) == (
         "test_a_step_that_fails_says_where.<locals>.Strange",
         "very",
         "/odd",
@@ -749,7 +793,9 @@ async def test_progress_is_there_after_a_crash(tmp_path: Path) -> None:
     assert CALLS == [("c", None), ("c", {"at": 5})]
 
 
-async def test_a_later_attempt_knows_the_progress_of_the_one_before(tmp_path: Path) -> None:
+async def test_a_later_attempt_knows_the_progress_of_the_one_before(
+    tmp_path: Path,
+) -> None:
     """Not only after a crash: also after a failure."""
 
     @step(retry=Retry(attempts=2, delay_seconds=0))
@@ -789,15 +835,23 @@ async def test_no_more_calls_are_under_way_than_a_step_allows(tmp_path: Path) ->
 
     HELD["gate"] = asyncio.Event()
     async with app(tmp_path, flow) as opened:
-        handles = [await opened.start(flow, who, n) for n in range(10) for who in ("a", "b")]
+        handles = [
+            await opened.start(flow, who, n) for n in range(10) for who in ("a", "b")
+        ]
         await handles[-1].cancel()
         await handles[0].cancel()
         HELD["gate"].set()
-        results = await asyncio.gather(*(handle.result() for handle in handles), return_exceptions=True)
+        results = await asyncio.gather(
+            *(handle.result() for handle in handles), return_exceptions=True
+        )
         runner: Any = opened.desk.runner
         kept = len(runner._acting._admitted)
 
     assert most == {"a": 2, "b": 2}
-    assert [n for n, result in enumerate(results) if isinstance(result, RunCancelled)] == [0, 19]
-    assert [result for result in results if isinstance(result, int)] == [n // 2 for n in range(1, 19)]
+    assert [
+        n for n, result in enumerate(results) if isinstance(result, RunCancelled)
+    ] == [0, 19]
+    assert [result for result in results if isinstance(result, int)] == [
+        n // 2 for n in range(1, 19)
+    ]
     assert kept == 0
