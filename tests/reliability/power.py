@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import sqlite3
 import tempfile
 import time
@@ -54,6 +55,7 @@ SHORTENED: Final = ("--log", "200000")
 """A limit that also lets it shorten the log."""
 
 CONTROL_EPISODES_MAX: Final = 5
+FREEZE_SECONDS_MAX: Final = 10.0
 WEAK: Final = "tests.reliability.disk.weaknesses:"
 
 
@@ -96,6 +98,7 @@ async def episode(
         stories.begin()
         for number in range(cuts):
             await _until_cut(house, random, at_once=number == 0)
+            _freeze(house)
             disk.cut_power()
             await house.kill()
             disk.again()
@@ -127,6 +130,23 @@ async def _until_cut(house: House, random: Random, *, at_once: bool) -> None:
     starting.add_done_callback(lambda task: task.cancelled() or task.exception())
 
 
+def _freeze(house: House) -> None:
+    """Let the process do nothing more of its own, wherever it is.
+
+    Otherwise a sync that is under way while the file system is shut down may return as if it had worked, which
+    none does on a machine without power; and the process would acknowledge what it waited for.
+    """
+    house.life.send_signal(signal.SIGSTOP)
+    deadline = time.monotonic() + FREEZE_SECONDS_MAX
+    with suppress(FileNotFoundError, ProcessLookupError):  # It ended of itself.
+        while time.monotonic() < deadline:
+            tasks = Path(f"/proc/{house.life.pid}/task").iterdir()
+            states = {(task / "stat").read_text().rpartition(") ")[2][0] for task in tasks}
+            if "R" not in states:
+                return
+        raise AssertionError(f"the process does not stop: {states}")
+
+
 def _lost(house: House, folder: Path) -> list[Violation]:
     """Say what is not there any more that was acknowledged, or that the file is damaged; by a copy."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -155,13 +175,17 @@ def _lost(house: House, folder: Path) -> list[Violation]:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What lives did to a folder that held `files`; states after the first `after` acts are of interest."""
+    """What lives did to a folder that held `files`; states after the first `after` acts are of interest.
+
+    `before` are the acts of a life that left these files.
+    """
 
     kind: str
     acts: list[Act]
     name: str = DATABASE
     files: dict[str, bytes] = field(default_factory=dict)
     after: int = 0
+    before: list[Act] = field(default_factory=list)
 
 
 def fresh(folder: Path, random: Random, *options: str) -> Recording:
@@ -206,8 +230,10 @@ def sync_failed(folder: Path, random: Random, *options: str) -> Recording:
 def power_failed(folder: Path, random: Random, *options: str) -> Recording:
     """The power fails in a life, and again while the next one recovers and goes on."""
     first = _live(folder, 1, *options)
-    files = left(first[: random.randrange(1, len(first))], random, random.random())
-    return Recording("a power failure before", _live(folder, 2, *options, files=files), files=files)
+    first = first[: random.randrange(1, len(first))]
+    files = left(first, random, random.random())
+    second = _live(folder, 2, *options, files=files)
+    return Recording("a power failure before", second, files=files, before=first)
 
 
 Kind: TypeAlias = Callable[..., Recording]
@@ -243,7 +269,8 @@ def carried_on(recording: Recording, random: Random, folder: Path) -> list[Viola
     place = random.randrange(recording.after, len(recording.acts))
     acts = recording.acts[: place + 1]
     heard = Heard()
-    heard.take(line for act in acts if isinstance(act, Said) for line in act.text.splitlines())
+    said = [act.text for act in (*recording.before, *acts) if isinstance(act, Said)]
+    heard.take(line for text in said for line in text.splitlines())
     database = folder / recording.name
     for name, data in left(acts, random, random.random(), files=recording.files).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -253,7 +280,6 @@ def carried_on(recording: Recording, random: Random, folder: Path) -> list[Viola
     heard.take(lines)
     if not any(line.startswith(b"over") for line in lines):
         return [Violation("I1", "", f"the process that took over did not get to its end: {errors[-300:]!r}")]
-    # The first life's clients and steps are known up to the crash, in a life 2 that was there before also.
     return check(heard.evidence(database, settled=True))
 
 

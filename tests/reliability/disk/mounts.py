@@ -73,7 +73,7 @@ def ext4(folder: Path) -> Iterator[Disk]:
     check_may_mount()
     if not Path("/dev/loop-control").exists():
         raise CannotRun("there are no loop devices")
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     disk = Disk(folder / "image", folder / "mount")
     with disk.image.open("wb") as image:
         image.truncate(IMAGE_BYTES)
