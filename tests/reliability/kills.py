@@ -43,9 +43,10 @@ CATCH_EPISODES_MAX: Final = 8
 PATIENCE_WITH_BUG: Final = 3.0
 """How long runs may take to end in a process that has a bug: it may lose them."""
 
-VISIBLE: Final[tuple[str, ...]] = ()
+VISIBLE: Final = ("another key for each attempt", "a pause that does not pause", "commands before the fsync")
 """The bugs of the zoo that a real process shows when it is killed."""
 
+SQUEEZED: Final = ("tests.reliability.house.squeezed:squeezed",)
 CHILDREN: Final = {"evaluation_child": "evaluator", "multiprocessing": "step process"}
 
 
@@ -95,6 +96,9 @@ class Killer:
         if roll < 0.15:
             await house.pause(random.random() * 0.05)
             self._counts["pauses"] += 1
+        elif roll < 0.2:
+            await house.rival()
+            self._counts["second processes"] += 1
         elif roll < 0.4:
             await self._kill_children()
         elif roll < 0.8:
@@ -105,6 +109,10 @@ class Killer:
         if roll > 0.95:
             life.send_signal(signal.SIGSTOP)
             self._counts["kills while stopped"] += 1
+        elif roll > 0.85:
+            closing = asyncio.create_task(house.stop())
+            await asyncio.wait([closing], timeout=random.random() ** 2 * 0.03)
+            self._counts["kills while closing"] += 1
 
     async def _kill_children(self) -> None:
         """Kill one child after the other, as they come, for a moment."""
@@ -130,11 +138,12 @@ async def episode(
     trouble = (
         Trouble(lose=0.05, refuse=0.05, slow=0.2, seed=seed) if difficult else Trouble(slow=0.1, seed=seed)
     )
-    kinds = {**COMMON, **RARE} if random.random() < 0.4 else COMMON
+    kinds = {**COMMON, **RARE} if random.random() < 0.2 else COMMON
+    within = () if random.random() < 0.5 else SQUEEZED
     os.makedirs(folder)
     async with (
         Ledger(folder / "ledger.jsonl", trouble) as ledger,
-        House(folder, ledger, nursery=nursery, bug=bug) as house,
+        House(folder, ledger, nursery=nursery, bug=bug, within=within) as house,
     ):
         stories = Stories(house, seed=seed, kinds=kinds)
         stories.begin()

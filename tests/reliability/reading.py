@@ -61,18 +61,23 @@ def read_journals(path: Path) -> Stored:
     return {row.id: (row, stored[number]) for number, row in rows.items()}
 
 
-def replayed(path: Path, build: Build) -> Mapping[str, tuple[Replay, Replay]]:
-    """Fold every journal of a database twice, each time in fresh programs (I10); see `folded_twice`."""
+def replayed(path: Path, build: Build, *, most: int | None = None) -> Mapping[str, tuple[Replay, Replay]]:
+    """Fold every journal of a database twice, each time in fresh programs (I10); see `folded_twice`.
+
+    Of more runs than `most`, only so many are folded, spread over all.
+    """
     with closing(_open(path)) as database:
         documents = {row[0]: _document(row) for row in database.execute(_DOCUMENTS)}
         snapshots = {
             number: Snapshot(number, seq, bytes(state)) for number, seq, state in database.execute(_SNAPSHOTS)
         }
+    stored = list(read_journals(path).items())
+    every = 1 if most is None else max(1, len(stored) // most)
     return {
         run: folded_twice(
             [data for _, data in entries], snapshots.get(row.number), documents[row.definition], build
         )
-        for run, (row, entries) in read_journals(path).items()
+        for run, (row, entries) in stored[::every]
     }
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -37,6 +38,7 @@ from tenuto.runtime.turn import Turn
 from tenuto.runtime.worker import Worker
 from tenuto.storage import lock
 from tenuto.storage.journal import DatabaseJournal
+from tests.reliability.house.work import LIFE
 from tests.reliability.simulation.disk import Disk, Store
 
 Patch: TypeAlias = tuple[Any, str, Any]  # where, which name, what is put there
@@ -163,7 +165,8 @@ def another_key_for_each_attempt() -> list[Patch]:
 
 def another_key_after_a_restart() -> list[Patch]:
     """Each process has idempotency keys of its own."""
-    begin, perform, lives = Gate.__init__, Gate.perform, itertools.count(1)
+    begin, perform = Gate.__init__, Gate.perform
+    lives = itertools.count(int(os.environ.get(LIFE, "1")))
     life: dict[int, int] = {}
 
     def born(self: Gate, *arguments: Any) -> None:

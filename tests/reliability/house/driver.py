@@ -94,19 +94,22 @@ class House:
             len(self.lives) + 1, self._hear, self.up.clear, forked=forked and self.nursery is not None
         )
         self.lives.append(life)
-        orders = Orders(
-            database=str(self.database),
-            ledger=self.ledger.address,
-            errors=str(self.errors),
-            life=life.number,
-            bug=None if faultless else self.bug,
-            within=() if faultless else self.within,
-            hold=hold,
-        )
+        orders = self._orders(life.number, hold, faultless=faultless)
         await life.begin(orders, self.nursery if forked else None)
         if life.ready is not None:
             self.up.set()
         return life
+
+    def _orders(self, life: int, hold: str = "", *, faultless: bool = False) -> Orders:
+        return Orders(
+            database=str(self.database),
+            ledger=self.ledger.address,
+            errors=str(self.errors),
+            life=life,
+            bug=None if faultless else self.bug,
+            within=() if faultless else self.within,
+            hold=hold,
+        )
 
     async def go(self) -> None:
         """Let a life that is held go on; returns when it is ready. Raises `Died`."""
@@ -124,6 +127,19 @@ class House:
         with suppress(Died):
             await self.life.ask("close")
         await self.life.end()
+
+    async def rival(self) -> None:
+        """Begin a second process on the same database: it must not get it, nor disturb the first."""
+        life = Life(len(self.lives), lambda entries, now: None, lambda: None)
+        try:
+            await life.begin(self._orders(life.number), self.nursery)
+            self.strange.append(
+                Violation("I3", "", "two processes have opened the database at the same time")
+            )
+            life.send_signal(signal.SIGKILL)
+        except Died:
+            pass
+        await life.end()
 
     async def pause(self, seconds: float) -> None:
         """Stop the process for some time, as a machine does that is short of everything."""
@@ -197,7 +213,10 @@ class House:
         while True:
             if not self.up.is_set():
                 await self.start()
-            still = (await self.life.ask("open"))["value"]
+            try:
+                still = (await self.life.ask("open"))["value"]
+            except Died:
+                continue
             left = deadline - time.monotonic()
             if not still or left <= 0:
                 break
@@ -207,8 +226,11 @@ class House:
         self.settled = True
         return [(run, status) for run, status in still]
 
-    def evidence(self, **more: Any) -> Evidence:
-        """Return all that is known; the process has to have ended, or at least to do nothing any more."""
+    def evidence(self, *, replays: int | None = None, **more: Any) -> Evidence:
+        """Return all that is known; the process has to have ended, or at least to do nothing any more.
+
+        At most `replays` runs are folded again; `more` takes the place of what is gathered here.
+        """
         files = [self.database, Path(f"{self.database}-wal"), self.errors]
         given: dict[str, Any] = {
             "calls": self.calls,
@@ -217,14 +239,14 @@ class House:
             "acked_entries": frozenset(self.seen_at),
             "seen_at": self.seen_at,
             "settled": self.settled,
-            "replays": replayed(self.database, builder(work.WORKFLOWS)),
+            "replays": replayed(self.database, builder(work.WORKFLOWS), most=replays),
             "canaries": [work.CANARY.encode()],
             "texts": {path.name: path.read_bytes() for path in files if path.exists()},
         }
         return Evidence(**{**given, **more})
 
     def violations(self, **more: Any) -> list[Violation]:
-        """Return what contradicts the promise: what the checker finds, and what clients found."""
+        """Return what contradicts the promise: what the checker finds in the evidence, and what clients found."""
         evidence = self.evidence(**more)
         return [*check(evidence), *self.strange, *self._other_results(evidence)]
 

@@ -92,6 +92,7 @@ class Life:
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._changed = asyncio.Event()
         self._descriptor = -1
+        self._reading: asyncio.Task[None] | None = None
         self._gone = asyncio.Event()
         self.held = False
 
@@ -103,8 +104,7 @@ class Life:
             self.pid = spawn(orders, theirs) if nursery is None else nursery.spawn(orders, theirs)
         with suppress(ProcessLookupError):
             self._descriptor = os.pidfd_open(self.pid)
-        reader, self._writer = await asyncio.open_connection(sock=ours, limit=LINE_BYTES_MAX)
-        self._reading = asyncio.create_task(self._read(reader))
+        self._reading = asyncio.create_task(self._read(ours))
         await self.wait(lambda: self.held or self.ready is not None)
 
     async def wait(self, condition: Callable[[], bool], seconds: float = START_SECONDS_MAX) -> None:
@@ -121,7 +121,8 @@ class Life:
         self.held = False
         self._writer.write(b"\n")
 
-    async def _read(self, reader: asyncio.StreamReader) -> None:
+    async def _read(self, connection: socket.socket) -> None:
+        reader, self._writer = await asyncio.open_connection(sock=connection, limit=LINE_BYTES_MAX)
         with suppress(ConnectionError):
             while (line := await reader.readline()).endswith(b"\n"):
                 self._take(msgspec.json.decode(line))
@@ -174,8 +175,9 @@ class Life:
                 signal.pidfd_send_signal(self._descriptor, number)
 
     async def end(self) -> None:
-        """Return when the process has ended."""
-        await self._gone.wait()
+        """Return when the process has ended, if it has ever begun."""
+        if self._reading is not None:
+            await self._gone.wait()
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

@@ -109,6 +109,7 @@ class Service:
         self._clock = TurnedClock()
         self._shown: list[tuple[str, int]] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = False
 
     async def serve(self, connection: socket.socket) -> None:
         """Work until the other side hangs up or asks for the end."""
@@ -132,6 +133,7 @@ class Service:
             while line := await reader.readline():
                 request = msgspec.json.decode(line)
                 if request["verb"] == "close":
+                    self._closing = True
                     break
                 task = asyncio.create_task(self._take(app, request))
                 self._tasks.add(task)
@@ -172,7 +174,7 @@ class Service:
                 app, request["verb"], request.get("run", ""), request.get("value")
             )
         except TenutoError as error:
-            unknown = error.code in ("storage-failed", "unavailable")
+            unknown = self._closing or error.code in ("storage-failed", "unavailable")
             answer |= {"what": "info" if unknown else "fail", "value": [error.code, error.message]}
         self._say(answer)
 

@@ -41,7 +41,8 @@ TOLD_AGAIN_SECONDS: Final = 0.1
 class Stories:
     """Plays stories until it is told to stop; each begins with a run and ends with its end.
 
-    `finished` counts those that have ended. Names of runs begin with `name`.
+    `finished` counts those that have ended; after each its client rests for `rest_seconds`. Names of runs
+    begin with `name`.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Stories:
     ) -> None:
         self.house = house
         self.finished = 0
+        self.rest_seconds = 0.0
         self.kinds = COMMON if kinds is None else kinds
         self._name = name
         self._at_once = at_once
@@ -88,6 +90,8 @@ class Stories:
             run = f"{self._name}-{self._number}-{kind}"
             await self.tell(kind, run, self._random.randint(1, self.kinds[kind]), Random(run))
             self.finished += 1
+            if self.rest_seconds:
+                await asyncio.sleep(self.rest_seconds)
 
     async def tell(self, kind: str, run: str, n: int, random: Random) -> None:
         """Play one story."""

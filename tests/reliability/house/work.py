@@ -36,6 +36,7 @@ from tenuto import (
     wait_for_event,
     workflow,
 )
+from tenuto.governance.secrets import MASK
 from tests.reliability.house.ledger import output_of
 
 ADDRESS: Final = "TENUTO_HOUSE_LEDGER"
@@ -149,10 +150,10 @@ def beating(value: str, count: int) -> int:
 
 
 @step(retry=SOON)
-def confide(value: str, token: str) -> str:
-    """Uses a secret."""
+def confide(value: str, token: str) -> list[str]:
+    """Uses a secret, and lets it slip."""
     tell(value)
-    return hashlib.sha256(token.encode()).hexdigest()
+    return [hashlib.sha256(token.encode()).hexdigest(), f"was {token}"]
 
 
 # ── workflows ────────────────────────────────────────────────────────────────────────────
@@ -281,7 +282,7 @@ async def computing(n: int) -> list[int]:
 
 
 @workflow(namespace="house")
-async def secretive(n: int) -> str:
+async def secretive(n: int) -> list[str]:
     """Hands a secret to a step."""
     return await confide("confide", secret("token"))
 
@@ -323,7 +324,7 @@ def expected(kind: str, run: str, n: int) -> Any:
         case "everything":
             return output_of(run, "last")
         case "secretive":
-            return hashlib.sha256(CANARY.encode()).hexdigest()
+            return [hashlib.sha256(CANARY.encode()).hexdigest(), f"was {MASK}"]
         case "large":
             return LARGE_BYTES
         case "progress" | "telling":

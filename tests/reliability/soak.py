@@ -1,0 +1,320 @@
+"""L11: hours of half load with faults in between, compressed into whatever time there is; nothing may grow.
+
+A cycle is one database. In its steady part one process works, is stopped for moments, has its clock set to and fro
+and its children killed; meanwhile its memory, files, threads, and the sizes of database and log are sampled, and
+lines are fitted through what comes after warming up. In its rough part lives end by SIGKILL. Then all is checked.
+
+    memory       grows by less than so many bytes with each run
+    database     grows by the same with each run, at the end as in the beginning
+    log          stays below its bound
+    files, threads   are as many at the end as in the beginning, but for a few
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+from unittest import mock
+
+import msgspec
+
+from tenuto import App
+from tenuto.storage.sqlite import LOG_BYTES_MAX
+from tests.reliability.evidence import Violation
+from tests.reliability.house.driver import House
+from tests.reliability.house.ledger import Ledger, Trouble
+from tests.reliability.house.lives import Died, Nursery, descendants
+from tests.reliability.house.stories import Stories
+from tests.reliability.programme import Budget, Caught, Layer, Record
+
+SECONDS_IN_CI: Final = 5.0
+CYCLE_SECONDS_MAX: Final = 900.0
+STEADY: Final = 0.65
+"""The share of a cycle in which the process is not killed."""
+
+LOAD: Final = 0.5
+"""Of one processor, which is all that a process of ours can use."""
+
+CONTROL_SECONDS: Final = 1.5
+SAMPLES_PER_CYCLE: Final = 400
+WARM: Final = 0.4
+"""The share of the steady part after which what grew has to have grown enough."""
+
+BYTES_PER_RUN_MAX: Final = 6_000
+"""How much memory a run may leave behind: nothing; but in some seconds a fit has noise."""
+
+REPLAYS_MAX: Final = 2_000
+"""How many runs of a cycle are folded again."""
+
+SPARED_SECONDS: Final = 1.5
+FEW: Final = 12
+CLOCK_SECONDS_MAX: Final = 0.3
+"""How far the clock is set: what sleeps meanwhile sleeps so much longer."""
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """What was measured at one moment; sizes in bytes, `runs` are those that have ended in this life."""
+
+    at: float
+    runs: int
+    memory: int
+    files: int
+    threads: int
+    database: int
+    log: int
+
+
+# ── what is in the process ───────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def small_cache() -> Iterator[None]:
+    """Give SQLite a cache that is full at once: what grows then is ours."""
+    with mock.patch("tenuto.storage.sqlite.CACHE_KIB", 256):
+        yield
+
+
+@contextmanager
+def leaking() -> Iterator[None]:
+    """Keep something for each run, and a file: what must be noticed."""
+    kept: list[Any] = []
+    start = App.start
+
+    async def keep(self: App, *given: Any, **named: Any) -> Any:
+        kept.append((os.urandom(50_000), os.open("/dev/null", os.O_RDONLY)))
+        return await start(self, *given, **named)
+
+    with mock.patch.object(App, "start", keep):
+        yield
+
+
+# ── measuring ────────────────────────────────────────────────────────────────────────────
+
+
+def sample(house: House, runs: int) -> Sample:
+    """Measure a process; raises OSError when it is gone."""
+    process = Path(f"/proc/{house.life.pid}")
+    pages = int((process / "statm").read_text().split()[1])
+    log = Path(f"{house.database}-wal")
+    return Sample(
+        at=time.monotonic(),
+        runs=runs,
+        memory=pages * os.sysconf("SC_PAGE_SIZE"),
+        files=len(os.listdir(process / "fd")),
+        threads=len(os.listdir(process / "task")),
+        database=house.database.stat().st_size,
+        log=log.stat().st_size if log.exists() else 0,
+    )
+
+
+def slope(points: Sequence[tuple[float, float]]) -> float:
+    """Return how steep the line is that fits best.
+
+    >>> slope([(1, 10), (2, 12), (3, 14)])
+    2.0
+    """
+    count = len(points)
+    mean_x = sum(x for x, _ in points) / count
+    mean_y = sum(y for _, y in points) / count
+    spread = sum((x - mean_x) ** 2 for x, _ in points)
+    return sum((x - mean_x) * (y - mean_y) for x, y in points) / spread if spread else 0.0
+
+
+def grown(samples: Sequence[Sample]) -> list[Violation]:
+    """Return what has grown that must not."""
+    warm = samples[int(len(samples) * WARM) :]
+    third = max(1, len(warm) // 3)
+    found = []
+    bytes_per_run = slope([(each.runs, each.memory) for each in warm])
+    if bytes_per_run > BYTES_PER_RUN_MAX:
+        found.append(f"memory grows by {bytes_per_run:.0f} bytes with each run")
+    for name in ("files", "threads"):
+        first = max(getattr(each, name) for each in warm[:third])
+        last = max(getattr(each, name) for each in warm[-third:])
+        if last > first + FEW:
+            found.append(f"{name} were {first} at most, and are {last}")
+    log = max(each.log for each in samples)
+    if log > LOG_BYTES_MAX:
+        found.append(f"the log had {log} bytes")
+    return [Violation("flat", "", seen) for seen in found]
+
+
+def _processor_seconds(pid: int) -> float:
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
+# ── a cycle ──────────────────────────────────────────────────────────────────────────────
+
+
+class Cycle:
+    """One database, and what is done to the process that works on it."""
+
+    def __init__(self, house: House, seed: int, counts: Counter[str]) -> None:
+        self._house = house
+        self._random = Random(seed)
+        self._counts = counts
+        self._stories = Stories(house, seed=seed, at_once=4)
+        self.samples: list[Sample] = []
+        self._spared = 0.0
+
+    async def play(self, seconds: float) -> None:
+        """Play the steady part, the rough part, and the end."""
+        house, stories = self._house, self._stories
+        await house.start(forked=False)
+        stories.begin()
+        await self._steady(seconds * STEADY)
+        await self._rough(seconds * (1 - STEADY))
+        if house.life.ended is not None:
+            await house.start()
+        await stories.stop()
+        await house.settle()
+        await house.stop()
+
+    async def _steady(self, seconds: float) -> None:
+        began, life = time.monotonic(), self._house.life
+        moment = max(seconds / SAMPLES_PER_CYCLE, 0.02)
+        used, looked = _processor_seconds(life.pid), began
+        faults = [self._stop, self._set_clock, self._kill_evaluator]
+        next_fault = began
+        while (now := time.monotonic()) < began + seconds:
+            await asyncio.sleep(moment)
+            self.samples.append(sample(self._house, self._stories.finished))
+            if now - looked > 0.25:
+                busy = _processor_seconds(life.pid)
+                self._pace((busy - used) / (now - looked))
+                used, looked = busy, now
+            if now > next_fault:
+                next_fault = now + self._random.expovariate(1 / max(seconds / 40, 0.2))
+                await self._random.choice(faults)()
+        with suppress(Died):
+            await life.ask("clock", value=0.0)
+
+    def _pace(self, load: float) -> None:
+        """Let clients rest longer if there is too much to do, and less if there is too little."""
+        rest = max(self._stories.rest_seconds, 0.002)
+        self._stories.rest_seconds = min(rest * min(max(load / LOAD, 0.5), 2.0), 1.0)
+
+    async def _stop(self) -> None:
+        await self._house.pause(self._random.random() * 0.1)
+        self._counts["pauses"] += 1
+
+    async def _set_clock(self) -> None:
+        with suppress(Died):
+            await self._house.life.ask("clock", value=self._random.uniform(-1, 1) * CLOCK_SECONDS_MAX)
+        self._counts["times that the clock was set"] += 1
+
+    async def _kill_evaluator(self) -> None:
+        """Kill what evaluates expressions, not too often: an expression is tried twice."""
+        if time.monotonic() < self._spared:
+            return
+        self._spared = time.monotonic() + SPARED_SECONDS
+        for pid, command in descendants(self._house.life.pid).items():
+            if "evaluation_child" in command:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                self._counts["kills of an evaluator"] += 1
+                return
+
+    async def _rough(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            await self._house.kill()
+            self._counts["kills"] += 1
+            await self._house.start()
+            await asyncio.sleep(self._random.expovariate(1 / max(seconds / 20, 0.2)))
+
+
+async def cycle(
+    folder: Path, nursery: Nursery, seed: int, seconds: float, *within: str
+) -> tuple[list[Violation], Counter[str], list[Sample]]:
+    """Play a cycle in an empty folder; return what is wrong, what was done, and what was measured."""
+    counts: Counter[str] = Counter()
+    os.makedirs(folder)
+    names = tuple(f"{__name__}:{name}" for name in ("small_cache", *within))
+    async with (
+        Ledger(folder / "ledger.jsonl", Trouble(lose=0.02, refuse=0.02, slow=0.1, seed=seed)) as ledger,
+        House(folder, ledger, nursery=nursery, within=names) as house,
+    ):
+        playing = Cycle(house, seed, counts)
+        await playing.play(seconds)
+        violations = house.violations(clocks_agree=False, replays=REPLAYS_MAX)
+        counts["runs"] = len({run for run, _ in house.seen_at})
+        counts["entries"] = len(house.seen_at)
+    shutil.rmtree(folder)
+    return [*violations, *grown(playing.samples)], counts, playing.samples
+
+
+# ── the layer ────────────────────────────────────────────────────────────────────────────
+
+
+def play(budget: Budget) -> Record:
+    """Play cycles for as many seconds as the budget has."""
+    return asyncio.run(_play(budget))
+
+
+async def _play(budget: Budget) -> Record:
+    began = time.monotonic()
+    end = min(began + SECONDS_IN_CI * budget.scale, budget.deadline)
+    total: Counter[str] = Counter()
+    violations: list[Violation] = []
+    failing: list[str] = []
+    figures: dict[str, str] = {}
+    with Nursery() as nursery:
+        while total["cycles"] == 0 or time.monotonic() < end - SECONDS_IN_CI:
+            seed = budget.seed + total["cycles"]
+            seconds = min(max(end - time.monotonic(), SECONDS_IN_CI), CYCLE_SECONDS_MAX)
+            found, counts, samples = await cycle(budget.folder / f"soak-{seed}", nursery, seed, seconds)
+            total.update(counts)
+            total["cycles"] += 1
+            violations += found
+            failing += [f"cycle:{seed}"] if found else []
+            figures = _figures(samples)
+        caught = await _control(budget, nursery)
+    return Record(
+        layer=LAYER.name,
+        cases=total["cycles"],
+        seconds=time.monotonic() - began,
+        counts=dict(sorted(total.items())),
+        violations=tuple(violations),
+        failing=tuple(failing),
+        caught=(caught,),
+        figures=figures,
+    )
+
+
+def _figures(samples: Sequence[Sample]) -> dict[str, str]:
+    """Say what was measured in the steady part of the last cycle."""
+    warm = samples[int(len(samples) * WARM) :]
+    runs, seconds = samples[-1].runs, samples[-1].at - samples[0].at
+    return {
+        "steady part": f"{runs} runs in {seconds:.0f} s in one process",
+        "memory": f"{warm[0].memory / 2**20:.1f} MiB, then {warm[-1].memory / 2**20:.1f} MiB:"
+        f" {slope([(each.runs, each.memory) for each in warm]):.0f} bytes a run",
+        "files and threads": f"{warm[0].files} and {warm[0].threads},"
+        f" then {warm[-1].files} and {warm[-1].threads}",
+        "database": f"{slope([(each.runs, each.database) for each in warm]):.0f} bytes a run",
+        "log": f"{max(each.log for each in samples) / 2**20:.1f} MiB at most",
+    }
+
+
+async def _control(budget: Budget, nursery: Nursery) -> Caught:
+    """Play a short cycle with a process that keeps what it should let go of."""
+    began = time.monotonic()
+    found, *_ = await cycle(budget.folder / "leaking", nursery, budget.seed, CONTROL_SECONDS, "leaking")
+    by = tuple(sorted({violation.invariant for violation in found}))
+    return Caught(
+        bug="memory and files are kept", cases=1 if by else None, by=by, seconds=time.monotonic() - began
+    )
+
+
+LAYER: Final = Layer("L11", "hours of half load", play, 3600 / SECONDS_IN_CI)
