@@ -26,6 +26,7 @@ from tenuto import (
     continue_as_new,
     current_step,
     each,
+    emit,
     gather,
     log,
     patched,
@@ -38,8 +39,12 @@ from tenuto import (
 from tenuto.engine.model import SIGNAL, Arrived, Entry, Progressed, Suspended
 from tenuto.engine.ports import Batch
 from tenuto.errors import Conflict, Faulted, InvalidInput, NotFound, StorageFailed
+from tenuto.runtime.actions import Gate
+from tenuto.runtime.catalog import Catalog
 from tenuto.runtime.code import Code
+from tenuto.runtime.network import SystemNetwork
 from tenuto.runtime.recording import read_entry
+from tenuto.runtime.steps import Functions, Steps
 from tenuto.runtime.system import SystemChance, SystemClock
 from tenuto.runtime.worker import Worker
 from tenuto.storage.memory import MemoryJournal
@@ -79,13 +84,9 @@ def mark_undoable(name: str) -> int:
 
 
 @contextlib.asynccontextmanager
-async def app(
-    path: Path, *workflows: Workflow[..., Any], **options: Any
-) -> AsyncIterator[App]:
+async def app(path: Path, *workflows: Workflow[..., Any], **options: Any) -> AsyncIterator[App]:
     """Open an App over the database in `path`."""
-    async with App(
-        workflows=workflows, database=path / "tenuto.db", **options
-    ) as opened:
+    async with App(workflows=workflows, database=path / "tenuto.db", **options) as opened:
         yield opened
 
 
@@ -98,9 +99,7 @@ async def entries(opened: App, run: str) -> list[Entry]:
     """A run's journal."""
     row = await opened.desk.journal.run(run)
     assert row is not None
-    return [
-        read_entry(data) for _, data in await opened.desk.journal.history(row.number)
-    ]
+    return [read_entry(data) for _, data in await opened.desk.journal.history(row.number)]
 
 
 async def waiting(opened: App, handle: Handle[Any]) -> None:
@@ -269,13 +268,9 @@ do:
     async def outer(n: int) -> int:
         return await run_document("outer", {"n": n}, namespace="shop", returns=int)
 
-    async with app(
-        tmp_path, small, outer, steps=[mark], documents=[tmp_path / "outer.yaml"]
-    ) as opened:
+    async with app(tmp_path, small, outer, steps=[mark], documents=[tmp_path / "outer.yaml"]) as opened:
         result = await (await opened.start(outer, 5)).result()
-        document = await (
-            await opened.start_document("outer", {"n": 1}, namespace="shop")
-        ).result()
+        document = await (await opened.start_document("outer", {"n": 1}, namespace="shop")).result()
 
     assert (result, document) == (8, 4)
 
@@ -294,12 +289,8 @@ do:
           - back: {call: 'undo:1.0.0@default'}
 """)
 
-    async with app(
-        tmp_path, steps=[mark_undoable], documents=[tmp_path / "undoing.yaml"]
-    ) as opened:
-        result = await (
-            await opened.start_document("undoing", namespace="shop")
-        ).result()
+    async with app(tmp_path, steps=[mark_undoable], documents=[tmp_path / "undoing.yaml"]) as opened:
+        result = await (await opened.start_document("undoing", namespace="shop")).result()
 
     assert result == {"undone": 1}
     assert CALLS == [("held", 0), ("undo held", 1)]
@@ -380,9 +371,14 @@ class SlowJournal(MemoryJournal):
     """A store whose disk takes its time: nothing becomes durable while `stalled` is set."""
 
     stalled: asyncio.Event | None = None
+    stalls_at = 0
+    commits = 0
 
     def commit(self, batch: Batch, done: Callable[[], None]) -> None:
-        """Take a batch over; say so when the disk goes on."""
+        """Take a batch over; say so when the disk goes on. It stalls at the commit of number `stalls_at`."""
+        self.commits += 1
+        if self.commits == self.stalls_at:
+            self.stalled = asyncio.Event()
         if self.stalled is None:
             super().commit(batch, done)
         else:
@@ -398,6 +394,46 @@ class SlowJournal(MemoryJournal):
         if self.stalled is not None:
             await self.stalled.wait()
         await super().flush()
+
+
+SENT = Arrived(0.0, {"type": SIGNAL, "subject": "go", "data": 1})
+
+
+def working(journal: SlowJournal, *workflows: Workflow[..., Any]) -> Worker:
+    """Return a worker on a journal."""
+    steps = Steps()
+    code = Code(workflows, steps.know, None, {})
+    gate = Gate(Functions(steps, Catalog({})), SystemNetwork(), {})
+    clock, chance = SystemClock(), SystemChance()
+    return Worker(journal, gate, cast(Any, None), code.build, clock, chance, "0", admit=steps.admit)
+
+
+async def test_a_run_from_the_disk_does_nothing_that_its_newest_entries_ask_for_before_these_are_there() -> (
+    None
+):
+    """Whoever sends it a signal takes it up; what follows from the signal may be ahead of the disk by then."""
+
+    @workflow
+    async def telling() -> None:
+        await go.receive()
+        await emit("went")
+        await mark("after")
+
+    journal = SlowJournal(failed=lambda error: None)
+    run = await working(journal, telling).start(telling.document(), {})
+    worker = working(journal, telling)
+    journal.stalls_at = journal.commits + 2  # that of the event: the signal is on the disk
+    await worker.tell(run, SENT)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    early = list(CALLS)
+    assert journal.stalled is not None
+    journal.stalled.set()
+    await worker.ended(run)
+    await worker.close()
+
+    assert early == []
+    assert CALLS == [("after", 0)]
 
 
 async def test_a_query_shows_nothing_that_is_not_on_the_disk() -> None:
@@ -416,9 +452,7 @@ async def test_a_query_shows_nothing_that_is_not_on_the_disk() -> None:
         SystemChance(),
         Code([telling], lambda step: None, None, {}),
     )
-    worker = Worker(
-        journal, cast(Any, None), cast(Any, None), code.build, clock, chance, "0"
-    )
+    worker = Worker(journal, cast(Any, None), cast(Any, None), code.build, clock, chance, "0")
     run = await worker.start(telling.document(), {})
     journal.stalled = asyncio.Event()
     signal = {"type": SIGNAL, "subject": "go", "data": 1}
@@ -578,9 +612,7 @@ async def test_a_renamed_workflow_keeps_its_runs(tmp_path: Path) -> None:
     await begin(tmp_path, version(old))
     renamed = workflow(name="changed")(old)
     async with app(tmp_path, renamed) as opened:
-        with pytest.raises(
-            NotFound, match=r"no workflow default/changing:1\.0\.0"
-        ) as caught:
+        with pytest.raises(NotFound, match=r"no workflow default/changing:1\.0\.0") as caught:
             await opened.handle("c").resume()
         status = await opened.handle("c").status()
 
@@ -608,18 +640,12 @@ async def test_a_history_of_a_newer_version_is_kept_as_it_is(
 
     def rewrite(make: Callable[[bytes], bytes]) -> None:
         with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-            (data,) = connection.execute(
-                "SELECT entry FROM journal WHERE seq = ?", (seq,)
-            ).fetchone()
+            (data,) = connection.execute("SELECT entry FROM journal WHERE seq = ?", (seq,)).fetchone()
             assert make(data) != data
-            connection.execute(
-                "UPDATE journal SET entry = ? WHERE seq = ?", (make(data), seq)
-            )
+            connection.execute("UPDATE journal SET entry = ? WHERE seq = ?", (make(data), seq))
 
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        (original,) = connection.execute(
-            "SELECT entry FROM journal WHERE seq = ?", (seq,)
-        ).fetchone()
+        (original,) = connection.execute("SELECT entry FROM journal WHERE seq = ?", (seq,)).fetchone()
     rewrite(change)
     async with app(tmp_path, version(old), small) as opened:
         with pytest.raises(Conflict, match=said) as caught:
@@ -676,9 +702,7 @@ async def huge() -> str:
 
 
 @pytest.mark.parametrize("lie", [liar, huge])
-async def test_a_result_that_cannot_be_recorded_keeps_the_run(
-    tmp_path: Path, lie: Step[..., Any]
-) -> None:
+async def test_a_result_that_cannot_be_recorded_keeps_the_run(tmp_path: Path, lie: Step[..., Any]) -> None:
     """With one error that says the way out."""
 
     @workflow
@@ -693,9 +717,7 @@ async def test_a_result_that_cannot_be_recorded_keeps_the_run(
         assert await handle.status() == "suspended"
 
 
-async def test_a_step_that_is_mended_is_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_step_that_is_mended_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the run is resumed."""
 
     @workflow
@@ -835,23 +857,15 @@ async def test_no_more_calls_are_under_way_than_a_step_allows(tmp_path: Path) ->
 
     HELD["gate"] = asyncio.Event()
     async with app(tmp_path, flow) as opened:
-        handles = [
-            await opened.start(flow, who, n) for n in range(10) for who in ("a", "b")
-        ]
+        handles = [await opened.start(flow, who, n) for n in range(10) for who in ("a", "b")]
         await handles[-1].cancel()
         await handles[0].cancel()
         HELD["gate"].set()
-        results = await asyncio.gather(
-            *(handle.result() for handle in handles), return_exceptions=True
-        )
+        results = await asyncio.gather(*(handle.result() for handle in handles), return_exceptions=True)
         runner: Any = opened.desk.runner
         kept = len(runner._acting._admitted)
 
     assert most == {"a": 2, "b": 2}
-    assert [
-        n for n, result in enumerate(results) if isinstance(result, RunCancelled)
-    ] == [0, 19]
-    assert [result for result in results if isinstance(result, int)] == [
-        n // 2 for n in range(1, 19)
-    ]
+    assert [n for n, result in enumerate(results) if isinstance(result, RunCancelled)] == [0, 19]
+    assert [result for result in results if isinstance(result, int)] == [n // 2 for n in range(1, 19)]
     assert kept == 0

@@ -41,8 +41,9 @@ class Definition:
 class Hot:
     """A run in memory. `active` holds the open commands that this process is working on.
 
-    `idle` means that it came from the disk and nobody works on it yet; `orphaned`, that the run
-    which waited for it does so no more; `held`, how many need it to stay in memory just now.
+    `idle` means that it came from the disk and nobody works on it yet, `found` has the ids of what was open
+    there; `orphaned`, that the run which waited for it does so no more; `held`, how many need it to stay in
+    memory just now.
     `stored` is the entry after which its newest snapshot was taken.
     """
 
@@ -55,6 +56,7 @@ class Hot:
     unwritten: int = 0
     stored: int = 0
     idle: bool = False
+    found: tuple[int, ...] = ()
     orphaned: bool = False
     held: int = 0
 

@@ -183,6 +183,7 @@ class Memory:
             await self._keep(row, stuck)
             raise Conflict(f"the run {row.id} is kept, suspended: {stuck.message}", hint=stuck.hint) from None
         if hot.run is not None and not hot.run.over:
+            hot.found = tuple(hot.run.open)
             hot.orphaned = await self._is_orphaned(row)
             self.runs[row.id] = hot
 

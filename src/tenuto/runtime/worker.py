@@ -281,7 +281,7 @@ class Worker:
             self._feeding.feed(told, created=hot.row, history=[entry.notes for entry in entries[: cut - 1]])
         except Stuck as stuck:
             raise Conflict(stuck.message, hint=stuck.hint) from None
-        hot.idle = True
+        hot.idle, hot.found = True, tuple(hot.run.open) if hot.run else ()
         await self._flushed()
         self._carry_on(hot)
         return hot.row.id
@@ -665,14 +665,15 @@ class Worker:
         """Begin to work on a run from the disk, if nobody does yet."""
         if not hot.idle:
             return
-        hot.idle = False
+        hot.idle, found, hot.found = False, hot.found, ()
         if hot.orphaned:
             self._feeding.feed([(hot, no_longer_needed(self._clock.now()))])
         for event in self._late.pop(hot.row.id, ()):
             if accepts(hot.run, event):
                 self._feeding.feed([(hot, event)])
         self._emitting.revive()
-        for command in list(hot.run.open.values()) if hot.run else ():
+        # What is asked for by entries that are not on the disk yet is done once they are, as ever.
+        for command in [hot.run.open[id] for id in found if id in hot.run.open] if hot.run else ():
             self._carry_out(hot, command, again=True)
         self._revived()
 
