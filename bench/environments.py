@@ -21,7 +21,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -78,6 +78,10 @@ class System:
     licence: str = ""
 
 
+GO_BUILD = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-trimpath -ldflags=-s"}
+"""Static programs without symbols, as they are released, built by the Go that is there."""
+
+STRACE = Debian("strace", "strace", "/usr/bin/strace")
 POSTGRES = Debian("initdb", "postgresql", "/usr/lib/postgresql/*/bin/initdb")
 
 SYSTEMS: Mapping[str, System] = {
@@ -120,13 +124,24 @@ SYSTEMS: Mapping[str, System] = {
         paths=("node_modules/@restatedev/restate-server-*/bin",),
         licence="server: Business Source License 1.1; SDK: MIT",
     ),
+    "temporal": System(
+        modes={"postgres": WORKS, "sqlite": WORKS, "postgres-local": COMPARED},
+        python=("temporalio==1.35.0",),
+        go=("go.temporal.io/server/cmd/server@v1.32.1", "go.temporal.io/server/cmd/tools/sql@v1.32.1"),
+        debian=(POSTGRES,),
+        mode_marks={
+            "postgres-local": "not durable per step: local activities are recorded when their workflow task ends"
+        },
+        licence="MIT",
+    ),
     # Not measured: what draws the results.
     "plots": System(modes={}, python=("matplotlib==3.11.2",)),
     "celery": System(
-        modes={"prefork": WORKS, "threads": COMPARED},
+        modes={"prefork": WORKS, "threads": COMPARED, "prefork-everysec": COMPARED},
         python=("celery[redis]==5.7.0",),
         debian=(Debian("redis-server", "redis-server"),),
         mark="not durable per step: a task whose worker dies is done again, but a step's result is only in the next message",
+        mode_marks={"prefork-everysec": "may lose what the last second has acknowledged"},
         licence="Celery: BSD-3-Clause; Redis 7.0: BSD-3-Clause",
     ),
     "spiff": System(
@@ -164,6 +179,9 @@ def make(system: str, folder: Path) -> Environment:
     place.parent.mkdir(parents=True, exist_ok=True)
     (place.parent / ".gitignore").write_text("*\n")
     found = [_debian(wanted) for wanted in declared.debian]
+    with suppress(CannotInstall):
+        # No part of any system: where there is none, `bench.syncs` says so.
+        _debian(STRACE)
     with _alone(place.with_suffix(".lock")):
         stamp = _digest(system, declared)
         ready = place / "ready"
@@ -225,7 +243,7 @@ def _install(system: str, declared: System, place: Path) -> None:
     for package in declared.go:
         if shutil.which("go") is None:
             raise CannotInstall(f"{system}'s server is built from its Go modules, and there is no go")
-        _run(["go", "install", package], {"GOBIN": str(place / "bin")})
+        _run(["go", "install", package], {"GOBIN": str(place / "bin"), **GO_BUILD})
 
 
 def _pip(place: Path, arguments: Sequence[str | Path]) -> None:
