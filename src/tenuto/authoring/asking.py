@@ -48,6 +48,10 @@ class Gone:
 _current: ContextVar[Any] = ContextVar("tenuto_execution", default=None)
 
 
+NOWHERE: Final = Context()
+"""Where nothing runs: the context of executions that are let go of."""
+
+
 def context_of(execution: Execution) -> Context:
     """Return a context whose code runs in an execution: also code that workflow code lets others call."""
     context = Context()

@@ -19,6 +19,7 @@ import msgspec
 
 from tenuto.authoring import waits
 from tenuto.authoring.asking import (
+    NOWHERE,
     Ask,
     Asker,
     EventWait,
@@ -38,6 +39,7 @@ from tenuto.authoring.failures import (
     fault_of_exception,
     told,
 )
+from tenuto.authoring.fresh import Fresh
 from tenuto.authoring.notes import LOGGED, MAY_BE_GONE, PATCHED, STARTED, past
 from tenuto.authoring.tasks import Guard, Task, ended, is_new, place_of
 from tenuto.authoring.undoing import ANYTHING, Undo, Undoing
@@ -80,23 +82,6 @@ BEGUN_AT_ONCE_MAX: Final = 10_000
 _FORGETFUL: Final = (type(None), ContinueAsNew, TypeError, AttributeError)
 
 
-class Fresh(msgspec.Struct, frozen=True, array_like=True):
-    """A run that has just begun anew: all that has to be known of what it did before.
-
-    `notes` are those that its first slice gave, so that it is run again as it was.
-    """
-
-    run: str
-    nonce: str
-    time: float
-    input: Json
-    epoch: int
-    last_id: int
-    published: dict[str, Json]
-    signals: dict[str, list[dict[str, Json]]]
-    notes: tuple[Note, ...] = ()
-
-
 class Execution:
     """The code of one run, and everything it waits for. Mutable: `program` says how that goes with folds."""
 
@@ -119,7 +104,7 @@ class Execution:
         self.signals: dict[str, deque[dict[str, Json]]] = {}
         self.published: dict[str, Json] = {}
         self.patches: dict[str, bool] = {}
-        self.undoing = Undoing(self)
+        self.undoing = Undoing()
         self.know = know
         self.epoch = 0
         self.last_id = 0
@@ -207,10 +192,13 @@ class Execution:
         self.time = event.time
         self._dispatch(event)
         self._drain()
-        if self._checked < len(recorded) or self.fresh is not None:
+        if self._checked < len(recorded) or self._has_begun_anew():
             return self.done()
         self.position += 1
         return out
+
+    def _has_begun_anew(self) -> bool:
+        return self.fresh is not None
 
     def done(self) -> list[Command]:
         """End the entry; return what is wanted now. Raises `HistoryMismatch` if more was wanted then."""
@@ -449,7 +437,7 @@ class Execution:
                 if isinstance(wait, waits.Action):
                     wait.leave()
             self._drop_all(but=self.undoing.under_way)
-        failures = self.undoing.proceed()
+        failures = self.undoing.proceed(self)
         return failures is not None and self._end(self._ending(error, failures))
 
     def _end(self, finish: Finish) -> bool:
@@ -493,6 +481,7 @@ class Execution:
         tasks, self._tasks = list(self._tasks.values()), {}
         self.ready.clear()
         for task in tasks:
+            task.wait = None
             with gone():
                 try:
                     task.coroutine.close()
@@ -504,9 +493,17 @@ class Execution:
                     task.coroutine = ended()
 
     def discard(self) -> None:
-        """Let go of the coroutines; what they would do on the way out is not done."""
+        """Let go of the coroutines; what they would do on the way out is not done.
+
+        Nothing is left that points back here: what waits in the thousands and is put aside has to be gone at
+        once, not when Python looks for cycles some time.
+        """
         self.dead = True
         self._close_tasks()
+        self._main = self._driving = None
+        self.waiting.clear()
+        self.listening.clear()
+        self.context = NOWHERE
 
     # ── for the waits ─────────────────────────────────────────────────────────────────
 
@@ -634,7 +631,7 @@ class Execution:
         self.know(step)
         arguments = step.parameters.encode(call.args, call.kwargs)
         action = waits.Action(self, asker, step.name, "step", step.called, arguments, step.result, step.retry)
-        action.undo = self.undoing.of_step(step)
+        action.undo = self.undoing.of_step(step, self.know)
         action.open()
         return action
 

@@ -15,7 +15,8 @@ import msgspec
 
 from tenuto.authoring.asking import leave_generators, watch_generators
 from tenuto.authoring.declare import Step, Workflow
-from tenuto.authoring.execution import Execution, Fresh
+from tenuto.authoring.execution import Execution
+from tenuto.authoring.fresh import Fresh
 from tenuto.authoring.tasks import Guard
 from tenuto.authoring.waits import Action
 from tenuto.engine.advance import Run, accepts, advance, is_busy

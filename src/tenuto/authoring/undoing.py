@@ -6,7 +6,7 @@ only then is it known whether there is something to take back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -48,18 +48,17 @@ class _Done:
 class Undoing:
     """What a run did that can be taken back, and how far taking it back has come."""
 
-    def __init__(self, execution: Execution) -> None:
-        self._execution = execution
+    def __init__(self) -> None:
         self._done: list[_Done] = []
         self.under_way: set[int] = set()
         self._failures: list[str] = []
         self._busy = False
 
-    def of_step(self, step: Step[..., Any]) -> Undo | None:
-        """Return how a step is taken back, if it is."""
+    def of_step(self, step: Step[..., Any], know: Callable[[Step[..., Any]], None]) -> Undo | None:
+        """Return how a step is taken back, if it is; `know` is told of the step that does it."""
         if step.undo is None:
             return None
-        self._execution.know(step.undo)
+        know(step.undo)
         undo = step.undo
         return Undo(undo.name, undo.called, undo.parameters.names, undo.retry, step.undo_unknown)
 
@@ -85,7 +84,7 @@ class Undoing:
         self._done.clear()
         self.under_way.clear()
 
-    def proceed(self) -> Sequence[str] | None:
+    def proceed(self, execution: Execution) -> Sequence[str] | None:
         """Take back what is left, one after the other; once nothing is, return what could not be."""
         if self._busy or self.under_way:
             return None
@@ -97,7 +96,7 @@ class Undoing:
         if done.undo.names is not None:
             # A run that was retried with other arguments may lack some: the undo says so itself.
             arguments = {name: arguments[name] for name in done.undo.names if name in arguments}
-        self._execution.open_undo(done.undo, arguments, done.key + "/undo", self)
+        execution.open_undo(done.undo, arguments, done.key + "/undo", self)
         return None
 
     def resume(self, value: Any) -> None:

@@ -191,10 +191,20 @@ class DatabaseJournal(DatabaseReader):
         self._lone_seconds = QUICK_SECONDS  # how long a lone batch takes, the latest counting a fifth
         self._queued_bytes = 0
         self._refusal: StorageFailed | None = None
+        self._has_failed = False
         self._waiters: set[asyncio.Future[None]] = set()
         self._closing: asyncio.Future[None] | None = None
-        self._thread = threading.Thread(target=self._write_all, name="tenuto-writer", daemon=True)
-        self._thread.start()
+        self._writer = threading.Thread(target=self._write_all, name="tenuto-writer", daemon=True)
+        self._writer.start()
+
+    async def _do(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return await super()._do(function, *arguments)
+        except StorageFailed as error:
+            # What cannot be read must not become the outcome of whatever asked for it.
+            if self._refusal is None:
+                self._take_failure(error)
+            raise
 
     def commit(self, batch: Batch, done: Callable[[], None]) -> None:
         """Hand over a batch. `done` is called only after the fsync of its transaction."""
@@ -272,7 +282,7 @@ class DatabaseJournal(DatabaseReader):
         self._executor.shutdown()
 
     def _shut(self) -> None:
-        self._thread.join()
+        self._writer.join()
         try:
             self._reading.close()
             self._writing.close()
@@ -361,6 +371,8 @@ class DatabaseJournal(DatabaseReader):
 
     def _take_durable(self, dones: Sequence[_Done], size: int) -> None:
         self._queued_bytes -= size
+        if self._has_failed:
+            return  # Written after a read has failed: it is there, and nobody is told any more.
         for done in dones:
             try:
                 done()
@@ -371,6 +383,9 @@ class DatabaseJournal(DatabaseReader):
                 )
 
     def _take_failure(self, error: StorageFailed) -> None:
+        if self._has_failed:
+            return
+        self._has_failed = True
         self._refusal = error
         for waiter in self._waiters:
             if not waiter.done():
