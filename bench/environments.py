@@ -134,6 +134,18 @@ SYSTEMS: Mapping[str, System] = {
         },
         licence="MIT",
     ),
+    "prefect": System(
+        modes={"postgres": WORKS, "postgres-kept": COMPARED, "sqlite": COMPARED},
+        # Newer releases need a certifi that the registry does not have; newer FastAPI breaks its server.
+        python=("prefect==3.8.8", "fastapi==0.145.0"),
+        debian=(POSTGRES,),
+        mark="not durable per step: states of tasks are sent as events that nobody waits for, results stay in memory",
+        mode_marks={
+            "postgres-kept": "results are kept in files that are not synced",
+            "sqlite": "and synchronous=NORMAL: what was committed last can be lost with the power",
+        },
+        licence="Apache-2.0",
+    ),
     # Not measured: what draws the results.
     "plots": System(modes={}, python=("matplotlib==3.11.2",)),
     "celery": System(

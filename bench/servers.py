@@ -92,7 +92,7 @@ class Server:
 
     def output(self) -> str:
         """Return what it has written so far."""
-        return self._log.read_text(errors="replace")
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
 
     def kill(self) -> None:
         """End it and all it started at once, with no chance to tidy up: `kill -9`."""
