@@ -222,3 +222,47 @@ async def test_a_value_that_cannot_be_stored_ends_the_store(tmp_path: Path) -> N
     await journal.close()
 
     assert [type(failure) for failure in failures] == [StorageFailed]
+
+
+@pytest.mark.parametrize("file", ["", "-wal", ".lock"])
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_a_file_that_is_taken_away_ends_the_store(tmp_path: Path, file: str, replaced: bool) -> None:
+    """Removed, or another in its place: what is acknowledged must be in the file that is opened next."""
+    path = tmp_path / "journal.db"
+    failures: list[BaseException] = []
+    journal = await open_journal(path, failed=failures.append)
+    journal.commit(Batch([Append(1, 1, b"a")]), lambda: None)
+    await journal.flush()
+    taken = tmp_path / f"journal.db{file}"
+    taken.rename(tmp_path / "aside")
+    if replaced:
+        shutil.copy(tmp_path / "aside", taken)
+    journal.commit(Batch([Append(1, 2, b"b")]), lambda: None)
+    with pytest.raises(StorageFailed, match=f"{taken}: somebody has removed or replaced"):
+        await journal.flush()
+    await journal.close()
+
+    (failure,) = failures
+    assert isinstance(failure, StorageFailed)
+    assert "Put the file back" in (failure.hint or "")
+
+
+async def test_a_read_that_fails_ends_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asked must not take it for an answer; nothing is acknowledged after it."""
+    failures: list[BaseException] = []
+    called: list[int] = []
+    journal = await open_journal(tmp_path / "journal.db", failed=failures.append)
+
+    def fetch(*given: object) -> list[object]:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(journal._reading, "fetch", fetch)
+    with pytest.raises(StorageFailed, match="disk I/O error"):
+        await journal.runs()
+    journal._take_durable([partial(called.append, 1)], 0)
+    with pytest.raises(StorageFailed, match="disk I/O error"):
+        journal.commit(Batch([Append(1, 1, b"a")]), lambda: None)
+    await journal.close()
+
+    assert len(failures) == 1
+    assert called == []

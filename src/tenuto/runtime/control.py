@@ -89,17 +89,22 @@ async def answering(database: Path, handle: Handler) -> Any:
             with contextlib.suppress(ConnectionError):
                 await writer.drain()
 
-    path.unlink(missing_ok=True)
     mask = os.umask(0o177)
     try:
+        path.unlink(missing_ok=True)
         server = await asyncio.start_unix_server(serve, path, limit=MESSAGE_BYTES_MAX)
+    except OSError as error:
+        raise StorageFailed(
+            f"{path}: {error.strerror}", hint="Make room on the disk, and its folder writable."
+        ) from error
     finally:
         os.umask(mask)
     try:
         yield
     finally:
         server.close()
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # One that is left over is removed at the next start.
+            path.unlink(missing_ok=True)
         if under_way:
             # What was asked may be why this process ends: who asked still gets an answer.
             await asyncio.wait(under_way)

@@ -23,7 +23,7 @@ from tenuto.engine.ports import (
     Snapshot,
 )
 from tenuto.engine.stuck import HistoryMismatch, Stuck
-from tenuto.errors import CodeMissing, Conflict, NotFound, TenutoError
+from tenuto.errors import CodeMissing, Conflict, NotFound, StorageFailed, TenutoError
 from tenuto.runtime.hot import Definition, Hot
 from tenuto.runtime.recording import entry_of, read_entry, read_lines, written
 from tenuto.runtime.snapshots import decode_run, snapshot_of
@@ -167,6 +167,8 @@ class Memory:
         for row in rows:
             try:
                 await self._revive(row, *stored[row.number])
+            except StorageFailed:
+                raise
             except Exception as error:
                 # One run that cannot be read must not keep all others from going on.
                 told: dict[str, Any] = {"message": f"the run {row.id} cannot be taken up"}

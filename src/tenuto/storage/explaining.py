@@ -23,6 +23,9 @@ HINTS: Mapping[int, str] = {
     sqlite3.SQLITE_CONSTRAINT: "Something else wrote to this database. Please report it, with this message.",
 }
 
+_MORE_FILES = "Let this process open more files (ulimit -n), then start again."
+_OTHERWISE = "Look into the system log, then start again: everything acknowledged is there."
+
 _CODES: Mapping[int, int] = {
     **dict.fromkeys(NO_SPACE, sqlite3.SQLITE_FULL),
     **dict.fromkeys(_NO_PLACE, sqlite3.SQLITE_CANTOPEN),
@@ -40,5 +43,7 @@ def explain(error: BaseException, path: Path, doing: str = "") -> StorageFailed:
     if isinstance(error, OSError):
         code = _CODES.get(error.errno or 0)
         words = error.strerror or error
-    hint = None if code is None else HINTS.get(code & 0xFF)
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            return StorageFailed(f"{path}: {doing}{words}", hint=_MORE_FILES)
+    hint = HINTS.get((code or 0) & 0xFF, _OTHERWISE)
     return StorageFailed(f"{path}: {doing}{words or type(error).__name__}", hint=hint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -24,8 +25,7 @@ class FileLock:
 
     def __init__(self, database: Path, command: str = "") -> None:
         """Take the lock or raise `DatabaseHeld`. `command` is what the holder runs, for people."""
-        path = database.with_name(database.name + ".lock")
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(lock_path(database), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             _take(descriptor, database)
             holder = {"pid": os.getpid(), "host": socket.gethostname(), "command": command}
@@ -43,9 +43,16 @@ class FileLock:
             return
         descriptor, self._descriptor = self._descriptor, None
         try:
-            os.ftruncate(descriptor, 0)
+            # A disk that takes no more writes keeps the name of the last holder, and nothing else.
+            with contextlib.suppress(OSError):
+                os.ftruncate(descriptor, 0)
         finally:
             os.close(descriptor)
+
+
+def lock_path(database: Path) -> Path:
+    """Return the file whose lock stands for a database."""
+    return database.with_name(database.name + ".lock")
 
 
 def _take(descriptor: int, database: Path) -> None:

@@ -17,7 +17,7 @@ from tenuto.errors import Conflict, NotFound, StorageFailed, TenutoError
 from tenuto.storage.database import Row, Step
 from tenuto.storage.explaining import HINTS, NO_SPACE, explain
 from tenuto.storage.journal import DatabaseJournal, DatabaseReader
-from tenuto.storage.lock import FileLock
+from tenuto.storage.lock import FileLock, lock_path
 from tenuto.storage.queries import Query
 from tenuto.storage.schema import check_ours, check_version, migrate
 
@@ -54,6 +54,8 @@ _ROWS_AT_ONCE = (512, 64, 8, 1)
 gives it back only after its switch interval, so that one statement for each row can starve."""
 
 _DANGEROUS_BUILD_OPTIONS = ("NO_SYNC", "DISABLE_DIRSYNC", "OMIT_WAL", "THREADSAFE=0")
+
+_PUT_BACK = "Put the file back that was there, then start again: everything acknowledged is in it."
 
 _SETTINGS: Mapping[str, object] = {"journal_mode": "wal", "synchronous": 2, "fullfsync": 1}
 """What must be read back: write-ahead log, FULL (fsync at each commit), and a flush of the disk's
@@ -124,13 +126,17 @@ class SqliteWriter:
     """
 
     def __init__(self, path: Path) -> None:
-        """Open the file with checked settings, bring its schema up to date, and open its `reader`."""
+        """Open the file with checked settings, bring its schema up to date, and open its `reader`.
+
+        Its lock has to be held.
+        """
         self._path = path
         self._log_path = f"{path}-wal"
         self._log_limit = LOG_BYTES_MAX
         self._connection = _connect(path, "rw")
         try:
             self._prepare()
+            self._files = [(file, _identity(file)) for file in (lock_path(path), path, self._log_path)]
             self.reader = SqliteReader(path)
         except BaseException:
             self._connection.close()
@@ -174,7 +180,7 @@ class SqliteWriter:
     def write(self, steps: Sequence[Step]) -> None:
         """Carry out all steps in one transaction with fsync, or none of them."""
         execute = self._connection.execute
-        if os.stat(self._log_path).st_size > self._log_limit:
+        if self._log_bytes() > self._log_limit:
             self._shorten_log()
         if len(steps) == 1 and len(steps[0][1]) == steps[0][0].width:
             # One statement is a transaction of its own, without the way there and back.
@@ -194,6 +200,23 @@ class SqliteWriter:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.rollback()
             raise
+
+    def _log_bytes(self) -> int:
+        """Return the size of the log, once all files are those that were opened.
+
+        What is written after somebody has removed or replaced one would be in no file, or in one that nobody
+        opens again; without the lock file, two processes could believe that they hold the lock.
+        """
+        size = 0
+        for file, known in self._files:
+            try:
+                there = os.stat(file)
+            except FileNotFoundError:
+                there = None
+            if there is None or (there.st_dev, there.st_ino) != known:
+                raise StorageFailed(f"{file}: somebody has removed or replaced this file", hint=_PUT_BACK)
+            size = there.st_size
+        return size
 
     def _shorten_log(self) -> None:
         """Start the log over: between two reads of this process, when those of others have ended."""
@@ -298,6 +321,11 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _identity(file: Path | str) -> tuple[int, int]:
+    there = os.stat(file)
+    return there.st_dev, there.st_ino
 
 
 def _extend_log(path: Path) -> None:

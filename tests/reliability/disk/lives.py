@@ -13,7 +13,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -47,8 +46,7 @@ class Life:
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
-        self.born = time.monotonic()
-        self._rest = b""
+        self.heard: list[bytes] = []
 
     def lines(self) -> Iterator[bytes]:
         """Yield what it says, whole lines only, until it ends."""
@@ -57,15 +55,13 @@ class Life:
             if line.endswith(b"\n"):
                 yield line[:-1]
 
-    def until(self, counts: Callable[[bytes], bool], times: int) -> list[bytes]:
-        """Return what it says up to the given number of lines that count, or to its end."""
-        heard: list[bytes] = []
-        for line in self.lines() if times else ():
-            heard.append(line)
+    def until(self, counts: Callable[[bytes], bool], times: int) -> None:
+        """Add to `heard` what it says up to the given number of lines that count, or to its end."""
+        for line in self.lines():
+            self.heard.append(line)
             times -= counts(line)
-            if not times:
+            if times <= 0:
                 break
-        return heard
 
     def kill(self) -> None:
         """Kill it, and whoever traces it."""
