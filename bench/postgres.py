@@ -90,7 +90,9 @@ def postgres(folder: Path, extra: Mapping[str, str] | None = None) -> Iterator[P
         shutil.chown(place, user)
     data = place / "data"
     create = [programs / "initdb", "-D", data, "-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C"]
-    subprocess.run(create, check=True, capture_output=True, user=user, cwd=place)
+    made = subprocess.run(create, check=False, capture_output=True, text=True, user=user, cwd=place)
+    if made.returncode:
+        raise RuntimeError(f"initdb failed: {made.stderr.strip()}")
     (port,) = free_ports(1)
     settings = {
         **SETTINGS,

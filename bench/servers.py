@@ -79,8 +79,11 @@ class Server:
                 stderr=output,
                 user=self._user,
                 start_new_session=True,
-                preexec_fn=_end_with_parent,  # noqa: PLW1509 - one system call, which takes no lock
+                preexec_fn=self._end_with_parent,  # noqa: PLW1509 - one system call, which takes no lock
             )
+
+    def _end_with_parent(self) -> None:
+        _LIBC.prctl(_PARENT_DEATH_SIGNAL, self._stop_signal)
 
     def until(self, ready: Callable[[], bool], seconds: float = READY_SECONDS_MAX) -> None:
         """Return when it is ready; raise with the end of its output where it ends before, or takes too long."""
@@ -131,10 +134,6 @@ class Server:
 def _send(pid: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
-
-
-def _end_with_parent() -> None:
-    _LIBC.prctl(_PARENT_DEATH_SIGNAL, signal.SIGTERM)
 
 
 def _born(pid: int) -> str:

@@ -14,6 +14,7 @@ once a second, its own default for the append-only file: that may lose what the 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -177,7 +178,8 @@ def worker(given: Namespace, url: str, hold: bool = False) -> Server:
         env["BENCH_VISIBILITY_SECONDS"] = str(VISIBILITY_SECONDS)
     if hold:
         env["BENCH_HOLD"] = "1"
-    return Server([*command, *pool, *quiet], given.folder / "worker.log", env=env)
+    at_once = signal.SIGQUIT  # SIGTERM would wait for the tasks under way
+    return Server([*command, *pool, *quiet], given.folder / "worker.log", env=env, stop_signal=at_once)
 
 
 def latency(given: Namespace, answer: Answer) -> None:

@@ -4,7 +4,8 @@
 
 One server with its default configuration (telemetry off, free ports of the loopback), and one Python endpoint under Hypercorn with
 the limits of its documented production configuration, over the bidirectional protocol. `h2` is one process, `h2-workers`
-the same with two; more than that only take turns on two cores. Two limits are lifted as its documentation advises: as many
+the same with two; more than that only take turns on two cores. (Uvicorn, its other documented server, speaks HTTP/1.1 only, in
+which each step is a request of its own: a third as fast here.) Two limits are lifted as its documentation advises: as many
 invocations run at once as are in flight (its default is 1,000), and for works of very many that wait, an invocation
 gives up its place after a second without progress (a minute).
 
