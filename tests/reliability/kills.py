@@ -99,8 +99,11 @@ class Killer:
         elif roll < 0.2:
             await house.rival()
             self._counts["second processes"] += 1
-        elif roll < 0.4:
+        elif roll < 0.35:
             await self._kill_children()
+        elif roll < 0.42:
+            await house.starve(0.3)
+            self._counts["stores that failed"] += house.failed.is_set()
         elif roll < 0.8:
             wanted = life.entries + int(random.expovariate(1 / 25))
             with suppress(TimeoutError):

@@ -228,6 +228,9 @@ class Cycle:
     async def _rough(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
+            if self._random.random() < 0.3:
+                await self._house.starve(0.3)
+                self._counts["stores that failed"] += self._house.failed.is_set()
             await self._house.kill()
             self._counts["kills"] += 1
             await self._house.start()

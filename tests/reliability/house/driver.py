@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import resource
 import signal
 import time
 from collections.abc import Callable
@@ -63,6 +64,7 @@ class House:
         self.kinds: dict[str, tuple[str, int]] = {}
         self.strange: list[Violation] = []
         self.up = asyncio.Event()
+        self.failed = asyncio.Event()
         self.settled = False
 
     async def __aenter__(self) -> House:
@@ -141,6 +143,15 @@ class House:
             pass
         await life.end()
 
+    async def starve(self, seconds: float) -> None:
+        """Let the process's files grow no more; returns when its store has failed, at the latest after a time."""
+        self.failed.clear()
+        sizes = [path.stat().st_size for path in (self.database, Path(f"{self.database}-wal"))]
+        with suppress(ProcessLookupError):
+            resource.prlimit(self.life.pid, resource.RLIMIT_FSIZE, (min(sizes), resource.RLIM_INFINITY))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.failed.wait(), seconds)
+
     async def pause(self, seconds: float) -> None:
         """Stop the process for some time, as a machine does that is short of everything."""
         self.life.send_signal(signal.SIGSTOP)
@@ -160,6 +171,12 @@ class House:
 
     # ── clients ───────────────────────────────────────────────────────────────────────
 
+    def _look_at(self, answer: dict[str, Any]) -> None:
+        """Ask a process whose store has failed nothing more: it says the same to all."""
+        if answer["what"] == "info" and answer["value"][0] == "storage-failed":
+            self.up.clear()
+            self.failed.set()
+
     async def call(self, client: Client, verb: str, run: str, value: Any = None) -> dict[str, Any]:
         """Ask for something, and write both into the history; the answer's `what` is ok, fail or info."""
         client.number += 1
@@ -169,6 +186,7 @@ class House:
             answer = await self.life.ask(verb, run, value)
         except Died:
             answer = {"what": "info", "value": ["died", ""]}
+        self._look_at(answer)
         self._write(history, answer["what"])
         if answer["what"] == "info":
             client.id, client.number = next(client._ids), 0
@@ -198,6 +216,7 @@ class House:
             await self.up.wait()
             with suppress(Died):
                 answer = await self.life.ask("end", run)
+                self._look_at(answer)
                 if answer["what"] == "ok":
                     ended: dict[str, Any] = answer["value"]
                     return ended
