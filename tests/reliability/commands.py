@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import time
 from pathlib import Path
 from random import Random
 from typing import Final
 
+from tenuto.cli.exits import INTERRUPTED
 from tests.reliability.checker import check
 from tests.reliability.evidence import Call, Evidence, Violation
 from tests.reliability.house import work
@@ -20,12 +22,22 @@ from tests.reliability.reading import builder, read_journals, replayed
 TENUTO: Final = (sys.executable, "-m", "tenuto")
 RUN: Final = "order-1"
 STEPS: Final = 9
+ENDINGS: Final = (
+    (signal.SIGKILL,),
+    (signal.SIGKILL,),
+    (signal.SIGKILL,),
+    (signal.SIGTERM,),
+    (signal.SIGINT, signal.SIGINT),
+)
 LONGEST_SECONDS: Final = 0.75
 """A command is killed at a time up to this; it takes about so long for all its steps."""
 
 
 async def session(folder: Path, seed: int, kills: int) -> tuple[list[Violation], int]:
-    """Kill so many commands that work on one run, then let one end; return what is wrong, and the true kills."""
+    """End so many commands that work on one run by force, then let one end by itself.
+
+    Most are killed, some are asked to end, some are asked twice. Return what is wrong, and how many were stopped.
+    """
     os.makedirs(folder)
     random, calls = Random(seed), []
     killed = 0
@@ -36,8 +48,9 @@ async def session(folder: Path, seed: int, kills: int) -> tuple[list[Violation],
             again = (
                 life > 1 and (folder / "x.db").exists() and calls[-1].what == "ok" and random.random() < 0.7
             )
-            status = await _command(folder, ledger, life, seconds, calls, resumes=again)
-            killed += status == -9
+            ending = random.choice(ENDINGS) if seconds is not None else ()
+            status = await _command(folder, ledger, life, seconds, ending, calls, resumes=again)
+            killed += status in (-signal.SIGKILL, INTERRUPTED)
         evidence = Evidence(
             calls=calls,
             journals=read_journals(folder / "x.db"),
@@ -53,9 +66,16 @@ async def session(folder: Path, seed: int, kills: int) -> tuple[list[Violation],
 
 
 async def _command(
-    folder: Path, ledger: Ledger, life: int, seconds: float | None, calls: list[Call], *, resumes: bool
+    folder: Path,
+    ledger: Ledger,
+    life: int,
+    seconds: float | None,
+    ending: tuple[int, ...],
+    calls: list[Call],
+    *,
+    resumes: bool,
 ) -> int:
-    """Run or resume with the command line; kill it after so many seconds. Return the exit status."""
+    """Run or resume with the command line; after so many seconds send it signals. Return the exit status."""
     place = f"{Path(work.__file__)}:chain"
     verb = ["resume", RUN] if resumes else ["run", place, "--input", f'{{"n": {STEPS}}}', "--id", RUN]
     process = await asyncio.create_subprocess_exec(
@@ -63,14 +83,14 @@ async def _command(
         *verb,
         "--db",
         str(folder / "x.db"),
-        env={**os.environ, work.ADDRESS: ledger.address, work.LIFE: str(life), "PYTHONPATH": str(ROOT)},
+        env={**os.environ, work.ADDRESS: ledger.address, work.LIFE: str(life), "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"},
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )
     assert process.stderr is not None
     if not resumes:
         calls.append(_call(life, "invoke"))
-    killing = asyncio.create_task(_kill_later(process, seconds))
+    killing = asyncio.create_task(_end_later(process, seconds, ending))
     said = b""
     async for line in process.stderr:
         said += line
@@ -80,15 +100,20 @@ async def _command(
     killing.cancel()
     if not resumes and calls[-1].what == "invoke":
         calls.append(_call(life, "info"))
-    if status not in (0, -9) and not (resumes and b"is over" in said):
+    ended = (0, INTERRUPTED, *(-number for number in ending))
+    if status not in ended and not (resumes and b"is over" in said):
         raise AssertionError(f"{' '.join(verb)} ended with {status}: {said.decode(errors='replace')}")
     return status
 
 
-async def _kill_later(process: asyncio.subprocess.Process, seconds: float | None) -> None:
+async def _end_later(
+    process: asyncio.subprocess.Process, seconds: float | None, ending: tuple[int, ...]
+) -> None:
     if seconds is not None:
         await asyncio.sleep(seconds)
-        process.kill()
+        for number in ending:
+            process.send_signal(number)
+            await asyncio.sleep(0.005)
 
 
 def _call(life: int, what: str) -> Call:

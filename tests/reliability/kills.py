@@ -12,6 +12,7 @@ import asyncio
 import os
 import shutil
 import signal
+import sqlite3
 import time
 from collections import Counter
 from contextlib import suppress
@@ -85,12 +86,23 @@ class Killer:
         with suppress(Died):
             await starting
         self._counts["kills"] += 1
+        self._look()
         return house.life
+
+    def _look(self) -> None:
+        """Now and then, read what is there as another process does."""
+        if self._random.random() < 0.2:
+            try:
+                self._house.look()
+            except sqlite3.OperationalError:
+                return  # the first process was killed before there was a table
+            self._counts["looks from outside"] += 1
 
     async def _disturb(self) -> None:
         """Let the process work for a while, or stop it for a moment, or kill its children."""
         house, random = self._house, self._random
         life, roll = house.life, random.random()
+        self._look()
         with suppress(TimeoutError):
             await life.wait(lambda: life.entries > 0, 1.0)
         if roll < 0.15:

@@ -18,12 +18,15 @@ from tests.reliability.checker import check
 from tests.reliability.evidence import Call, Evidence, Violation
 from tests.reliability.house import work
 from tests.reliability.house.ledger import Ledger
-from tests.reliability.house.lives import Died, Life, Nursery
+from tests.reliability.house.lives import Died, Life, Nursery, descendants, lives_since
 from tests.reliability.house.program import Orders
 from tests.reliability.reading import builder, read_journals, replayed
 
 SETTLE_SECONDS_MAX: Final = 60.0
 """How long runs may take to end once faults have stopped."""
+
+ORPHANS_SECONDS_MAX: Final = 15.0
+"""How long children may take to notice that their parent was killed."""
 
 
 class Client:
@@ -65,6 +68,7 @@ class House:
         self.strange: list[Violation] = []
         self.up = asyncio.Event()
         self.failed = asyncio.Event()
+        self._children: set[tuple[int, str]] = set()
         self.settled = False
 
     async def __aenter__(self) -> House:
@@ -120,7 +124,9 @@ class House:
         self.up.set()
 
     async def kill(self) -> None:
-        """End the process with SIGKILL; returns when it is gone."""
+        """End the process with SIGKILL; returns when it is gone. Its children have to end by themselves."""
+        children = descendants(self.life.pid) if self.life.ended is None and self.life.pid else {}
+        self._children |= {(pid, since) for pid in children if (since := lives_since(pid)) is not None}
         self.life.send_signal(signal.SIGKILL)
         await self.life.end()
 
@@ -142,6 +148,12 @@ class House:
         except Died:
             pass
         await life.end()
+
+    def look(self) -> None:
+        """Read the database beside whoever works on it, or nobody: what that shows has to stay."""
+        now = time.time()
+        for run, (_, entries) in read_journals(self.database).items():
+            self._hear([(run, seq) for seq, _ in entries], now)
 
     async def starve(self, seconds: float) -> None:
         """Let the process's files grow no more; returns when its store has failed, at the latest after a time."""
@@ -243,7 +255,18 @@ class House:
                 async with asyncio.timeout(left):
                     await self.ended(still[0][0])
         self.settled = True
+        await self._bereave(ORPHANS_SECONDS_MAX)
         return [(run, status) for run, status in still]
+
+    async def _bereave(self, seconds: float) -> None:
+        """Wait for the end of children whose parents were killed: they have to notice."""
+        deadline = time.monotonic() + seconds
+        while left := {(pid, since) for pid, since in self._children if lives_since(pid) == since}:
+            if time.monotonic() > deadline:
+                self.strange.append(Violation("children", "", f"{len(left)} have outlived their process"))
+                break
+            await asyncio.sleep(0.05)
+        self._children.clear()
 
     def evidence(self, *, replays: int | None = None, **more: Any) -> Evidence:
         """Return all that is known; the process has to have ended, or at least to do nothing any more.

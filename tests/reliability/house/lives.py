@@ -198,6 +198,15 @@ def descendants(pid: int) -> dict[int, str]:
     return found
 
 
+def lives_since(pid: int) -> str | None:
+    """Return when a process began, as the kernel counts; None if it is gone, or dead and not yet buried."""
+    try:
+        state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if state in "ZX" else rest[18]
+
+
 def _listed(folder: Path) -> list[Path]:
     try:
         return list(folder.iterdir())
