@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tenuto.authoring.declare import Retry, Step, step
+from tenuto.authoring.failures import exception_of
 from tenuto.authoring.step_context import PROGRESS_BYTES_MAX, StepContext, current_step, inside_step
 from tenuto.engine.model import Perform
 from tenuto.errors import Fault, Faulted, Invalid, InvalidInput, LimitExceeded, NotFound, Unfit, runtime_fault
@@ -296,6 +297,7 @@ async def test_an_async_attempt_that_takes_too_long_is_stopped(steps: Steps) -> 
     ]
 
     assert [408] * 4 == [fault.status for fault in faults]
+    assert TimeoutError is type(exception_of(faults[0]))
     assert "attempt 2 of step `wait` took longer than 0 s (timeout_seconds)" == faults[0].detail
     assert [False, True, False, False] == [fault.transient for fault in faults]
     assert ["up"] * 4 == cleaned

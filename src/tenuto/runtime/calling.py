@@ -90,7 +90,8 @@ def failed(step: AnyStep, error: BaseException) -> Faulted:
 
 def lost(step: AnyStep, error: BaseException, fault: Faulted) -> Faulted:
     """Return the fault of an attempt that the function did not end itself, as if it had raised `error`."""
-    return Faulted(msgspec.structs.replace(fault.fault, transient=covers(step, error)))
+    raised = fault_of_exception(error).exception
+    return Faulted(msgspec.structs.replace(fault.fault, transient=covers(step, error), exception=raised))
 
 
 def died(step: AnyStep, error: BaseException) -> Faulted:
