@@ -27,14 +27,6 @@ from tenuto.engine.model import (
 from tenuto.engine.rules import DATA_DEPTH_MAX, passed_limit
 from tenuto.errors import Conflict, Fault, Faulted, InvalidInput, LimitExceeded, TenutoError, runtime_fault
 
-
-class _Written(msgspec.Struct, frozen=True, array_like=True):
-    """An entry whose event is encoded already."""
-
-    event: msgspec.Raw
-    notes: Sequence[Note]
-
-
 _AS_IT_IS: Final = frozenset({bool, str, type(None)})
 _PLAIN_INT: Final = 2**53
 
@@ -78,14 +70,14 @@ def _comes_back(value: Json) -> bool:
 def entry_of(event: Event, data: bytes, commands: Sequence[Command]) -> tuple[Entry, bytes]:
     """Return a journal's entry: the event that was written as `data`, and the notes of its fold."""
     notes = tuple([command for command in commands if type(command) is Note])
-    return Entry(event, notes), _encoder.encode(_Written(msgspec.Raw(data), notes))
+    return Entry(event, notes), b"[%b,%b]" % (data, _encoder.encode(notes))
 
 
 def read_entry(data: bytes) -> Entry:
     """Return an entry that was written; raises `Conflict` if a newer version wrote it."""
     try:
         entry = _entries.decode(data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _newer(str(error)) from None
     if type(entry.event) is Started and entry.event.version > JOURNAL_VERSION:
         raise _newer(f"its format is {entry.event.version}, known here is {JOURNAL_VERSION}")
@@ -96,7 +88,7 @@ def read_lines(data: bytes) -> list[Entry]:
     """Return entries that were written, one in each line; raises `Conflict` as `read_entry`."""
     try:
         return _entries.decode_lines(data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _newer(str(error)) from None
 
 
