@@ -20,6 +20,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -78,7 +79,14 @@ class System:
     licence: str = ""
 
 
-GO_BUILD = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-trimpath -ldflags=-s"}
+NOT_SOURCE = (".pyc", ".so", "")
+"""Endings of what lies in the source tree and is made from it, and of folders."""
+
+GO_BUILD = {
+    "CGO_ENABLED": "0",
+    "GOTOOLCHAIN": "local",
+    "GOFLAGS": "-trimpath -ldflags=-s",
+}
 """Static programs without symbols, as they are released, built by the Go that is there."""
 
 STRACE = Debian("strace", "strace", "/usr/bin/strace")
@@ -87,8 +95,18 @@ POSTGRES = Debian("initdb", "postgresql", "/usr/lib/postgresql/*/bin/initdb")
 SYSTEMS: Mapping[str, System] = {
     "tenuto": System(
         modes={
-            "code": (*WORKS, "waiting-event", "replay", "store", "expressions", "resume"),
-            "document": (*(work for work in WORKS if work != "footprint"), "waiting-event"),
+            "code": (
+                *WORKS,
+                "waiting-event",
+                "replay",
+                "store",
+                "expressions",
+                "resume",
+            ),
+            "document": (
+                *(work for work in WORKS if work != "footprint"),
+                "waiting-event",
+            ),
         },
         source=True,
         licence="Apache-2.0",
@@ -127,7 +145,10 @@ SYSTEMS: Mapping[str, System] = {
     "temporal": System(
         modes={"postgres": WORKS, "sqlite": WORKS, "postgres-local": COMPARED},
         python=("temporalio==1.35.0",),
-        go=("go.temporal.io/server/cmd/server@v1.32.1", "go.temporal.io/server/cmd/tools/sql@v1.32.1"),
+        go=(
+            "go.temporal.io/server/cmd/server@v1.32.1",
+            "go.temporal.io/server/cmd/tools/sql@v1.32.1",
+        ),
         debian=(POSTGRES,),
         mode_marks={
             "postgres-local": "not durable per step: local activities are recorded when their workflow task ends"
@@ -153,7 +174,9 @@ SYSTEMS: Mapping[str, System] = {
         python=("celery[redis]==5.7.0",),
         debian=(Debian("redis-server", "redis-server"),),
         mark="not durable per step: a task whose worker dies is done again, but a step's result is only in the next message",
-        mode_marks={"prefork-everysec": "may lose what the last second has acknowledged"},
+        mode_marks={
+            "prefork-everysec": "may lose what the last second has acknowledged"
+        },
         licence="Celery: BSD-3-Clause; Redis 7.0: BSD-3-Clause",
     ),
     "spiff": System(
@@ -186,7 +209,9 @@ def make(system: str, folder: Path) -> Environment:
     declared = SYSTEMS[system]
     if declared.environment:
         shared = make(declared.environment, folder)
-        return Environment((shared.command[0], "-m", f"bench.systems.{system}"), shared.env)
+        return Environment(
+            (shared.command[0], "-m", f"bench.systems.{system}"), shared.env
+        )
     place = folder.resolve() / system
     place.parent.mkdir(parents=True, exist_ok=True)
     (place.parent / ".gitignore").write_text("*\n")
@@ -203,10 +228,19 @@ def make(system: str, folder: Path) -> Environment:
             place.mkdir()
             _install(system, declared, place)
             ready.write_text(stamp)
-    own = [str(path) for pattern in declared.paths for path in sorted(place.glob(pattern))]
+    own = [
+        str(path) for pattern in declared.paths for path in sorted(place.glob(pattern))
+    ]
     if len(own) < len(declared.paths):
-        raise CannotInstall(f"{system} has no program for this machine ({platform.platform()})")
-    search = [str(place / "bin"), *own, *(str(path.parent) for path in found), os.environ.get("PATH", "")]
+        raise CannotInstall(
+            f"{system} has no program for this machine ({platform.platform()})"
+        )
+    search = [
+        str(place / "bin"),
+        *own,
+        *(str(path.parent) for path in found),
+        os.environ.get("PATH", ""),
+    ]
     return Environment(
         (str(place / "bin" / "python"), "-m", f"bench.systems.{system}"),
         {
@@ -225,7 +259,9 @@ def _digest(system: str, declared: System) -> str:
     files = [PINS / f"{system}.txt"]
     if declared.source:
         files += [ROOT / "pyproject.toml", ROOT / "requirements.txt"]
-        files += sorted(path for path in (ROOT / "src").rglob("*") if path.suffix not in (".pyc", ""))
+        files += sorted(
+            path for path in (ROOT / "src").rglob("*") if path.suffix not in NOT_SOURCE
+        )
     parts += [
         f"{path.relative_to(ROOT)} {hashlib.sha256(path.read_bytes()).hexdigest()}"
         for path in files
@@ -243,23 +279,49 @@ def _install(system: str, declared: System, place: Path) -> None:
         _pip(place, [*constraint, *declared.python])
     if declared.source:
         # The pins have hashes, which a constraint must not have.
-        names = re.findall(r"^[\w.\[\]-]+==\S+", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
+        names = re.findall(
+            r"^[\w.\[\]-]+==\S+", (ROOT / "requirements.txt").read_text(), re.MULTILINE
+        )
         pins = place / "constraints.txt"
         pins.write_text("\n".join(names))
-        _pip(place, ["--constraint", pins, ROOT])
+        with tempfile.TemporaryDirectory() as copy:
+            _copy_source(Path(copy))
+            _pip(place, ["--constraint", pins, copy])
     if declared.npm:
         if shutil.which("npm") is None:
-            raise CannotInstall(f"{system}'s server comes as an npm package, and there is no npm")
+            raise CannotInstall(
+                f"{system}'s server comes as an npm package, and there is no npm"
+            )
         options = ["--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"]
         _run(["npm", "install", "--prefix", str(place), *options, *declared.npm])
     for package in declared.go:
         if shutil.which("go") is None:
-            raise CannotInstall(f"{system}'s server is built from its Go modules, and there is no go")
+            raise CannotInstall(
+                f"{system}'s server is built from its Go modules, and there is no go"
+            )
         _run(["go", "install", package], {"GOBIN": str(place / "bin"), **GO_BUILD})
 
 
+def _copy_source(folder: Path) -> None:
+    """Copy what Tenuto is built of, without what other builds have left there."""
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder)
+    leave = shutil.ignore_patterns(
+        "__pycache__", *(f"*{suffix}" for suffix in NOT_SOURCE if suffix)
+    )
+    shutil.copytree(ROOT / "src", folder / "src", ignore=leave)
+
+
 def _pip(place: Path, arguments: Sequence[str | Path]) -> None:
-    pip = [sys.executable, "-m", "pip", "--python", str(place / "bin" / "python"), "--quiet", "install"]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        str(place / "bin" / "python"),
+        "--quiet",
+        "install",
+    ]
     _run([*pip, *map(str, arguments)])
 
 
@@ -275,9 +337,13 @@ def _run(command: Sequence[str | Path], extra: Mapping[str, str] | None = None) 
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise CannotInstall(f"{_said(command)} took longer than {INSTALL_SECONDS_MAX} s") from None
+        raise CannotInstall(
+            f"{_said(command)} took longer than {INSTALL_SECONDS_MAX} s"
+        ) from None
     if done.returncode:
-        raise CannotInstall(f"{_said(command)} failed: {(done.stderr or done.stdout)[-1500:].strip()}")
+        raise CannotInstall(
+            f"{_said(command)} failed: {(done.stderr or done.stdout)[-1500:].strip()}"
+        )
     return done.stdout
 
 
@@ -287,14 +353,20 @@ def _said(command: Sequence[str | Path]) -> str:
 
 def _debian(wanted: Debian) -> Path:
     try:
-        return program(wanted.program, wanted.package, patterns=(wanted.pattern,) if wanted.pattern else ())
+        return program(
+            wanted.program,
+            wanted.package,
+            patterns=(wanted.pattern,) if wanted.pattern else (),
+        )
     except (CannotRun, RuntimeError, subprocess.TimeoutExpired) as error:
         raise CannotInstall(str(error)) from None
 
 
 def _debian_mb(path: Path) -> float:
     """Return the size of the Debian package that a program is of, as the package says it; 0 where it is of none."""
-    owner = subprocess.run(["dpkg", "-S", path.resolve()], capture_output=True, text=True, check=False).stdout
+    owner = subprocess.run(
+        ["dpkg", "-S", path.resolve()], capture_output=True, text=True, check=False
+    ).stdout
     package = owner.partition(":")[0]
     if not package:
         return 0.0
@@ -305,7 +377,11 @@ def _debian_mb(path: Path) -> float:
 def _megabytes(folder: Path) -> float:
     """Return the bytes of all files in millions; links are not followed."""
     return (
-        sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+        sum(
+            path.lstat().st_size
+            for path in folder.rglob("*")
+            if path.is_file() and not path.is_symlink()
+        )
         / 1e6
     )
 
@@ -323,7 +399,9 @@ def pin(system: str, folder: Path) -> None:
     pins = PINS / f"{system}.txt"
     pins.unlink(missing_ok=True)
     environment = make(system, folder)
-    frozen = _run([sys.executable, "-m", "pip", "--python", environment.command[0], "freeze"])
+    frozen = _run(
+        [sys.executable, "-m", "pip", "--python", environment.command[0], "freeze"]
+    )
     PINS.mkdir(exist_ok=True)
     pins.write_text(frozen)
     (folder.resolve() / system / "ready").write_text(_digest(system, SYSTEMS[system]))
@@ -343,7 +421,10 @@ def main() -> None:
             if options.pin and SYSTEMS[system].python:
                 pin(system, options.folder)
             environment = make(system, options.folder)
-            size = " + ".join(environment.env[name] for name in ("BENCH_INSTALLED_MB", "BENCH_DEBIAN_MB"))
+            size = " + ".join(
+                environment.env[name]
+                for name in ("BENCH_INSTALLED_MB", "BENCH_DEBIAN_MB")
+            )
             print(f"{system}: {' '.join(environment.command)} ({size} MB)")
         except CannotInstall as reason:
             print(f"{system}: cannot be installed: {reason}")
