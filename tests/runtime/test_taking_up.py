@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from tenuto.engine.model import Answered, CancelRequested, Entry, Resumed, Suspended
-from tenuto.engine.ports import RunRow
+from tenuto.engine.ports import RunRow, Snapshot
 from tenuto.errors import StorageFailed
+from tenuto.runtime import memory
 from tenuto.runtime.children import NESTED_RUNS_MAX
 from tests.runtime.bench import Bench, bench, document
 from tests.runtime.test_worker import CHILD, PARENT, THREE, called
@@ -57,6 +59,35 @@ async def test_runs_that_several_ask_for_are_read_once(tmp_path: Path) -> None:
 
     assert {row.status for row in rows} == {"completed"}
     assert called(made).count("b") == 60
+
+
+async def test_runs_that_have_something_to_do_are_taken_up_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many only wait: those under way and those whose time has come meanwhile do not wait for them."""
+    monkeypatch.setattr(memory, "RECOVERY_CHUNK", 2)
+    async with bench(tmp_path) as made:
+        made.probe.hold("m")
+        waiting = [await made.start("do: [{w: {wait: PT1H}}]", name="long") for _ in range(5)]
+        due = await made.start("do: [{w: {wait: PT10S}}]", name="short")
+        under_way = await made.start(MARK)
+        await all_called(made, 1)
+        await made.crash()
+        made.clock.time += 60.0
+        read: list[int] = []
+        load_many = made.journal.load_many
+
+        async def noted(numbers: Sequence[int]) -> dict[int, tuple[Snapshot | None, list[bytes]]]:
+            read.extend(numbers)
+            return await load_many(numbers)
+
+        made.journal.load_many = noted  # type: ignore[method-assign]
+        count = await made.worker.recover()
+        rows = {run: await made.journal.run(run) for run in [*waiting, due, under_way]}
+
+    numbers = {run: row.number for run, row in rows.items() if row}
+    assert count == 7
+    assert read == [numbers[run] for run in [due, under_way, *waiting]]
 
 
 async def test_a_run_that_is_asked_for_while_it_begins_is_there_once(tmp_path: Path) -> None:

@@ -83,15 +83,28 @@ class Memory:
                 break
         return self.runs.get(run)
 
-    async def load_open(self, after: int) -> tuple[int, list[Hot]] | None:
-        """Load the next runs that are not over; return the last one's number and those not loaded before."""
-        rows = await self._journal.open_runs(after, RECOVERY_CHUNK)
-        if not rows:
-            return None
-        cold = [row for row in rows if row.id not in self.runs and row.id not in self._loading]
-        if cold:
-            await asyncio.shield(self._claim([row.id for row in cold], self._load_all(cold)))
-        return rows[-1].number, [self.runs[row.id] for row in cold if row.id in self.runs]
+    async def load_open(self, now: float) -> AsyncIterator[list[Hot]]:
+        """Load all runs that are not over, some at a time: those first that have something to do by now.
+
+        Yields those that were not in memory before.
+        """
+        taken: set[int] = set()
+        for busy in (True, False):
+            after = 0
+            while rows := await self._journal.open_runs(after, RECOVERY_CHUNK):
+                after = rows[-1].number
+                cold = [
+                    row
+                    for row in rows
+                    if row.number not in taken
+                    and (not busy or _has_work(row, now))
+                    and row.id not in self.runs
+                    and row.id not in self._loading
+                ]
+                if cold:
+                    taken.update(row.number for row in cold)
+                    await asyncio.shield(self._claim([row.id for row in cold], self._load_all(cold)))
+                    yield [self.runs[row.id] for row in cold if row.id in self.runs]
 
     async def unread(self, run: str) -> None:
         """Return when nobody reads a run from the disk: one that begins just then would be there twice."""
@@ -313,6 +326,13 @@ class Memory:
         for hot in self.runs.values():
             if hot.run is not None and hot.run.state is not None:
                 hot.definition.program.forget(hot.run.state)
+
+
+def _has_work(row: RunRow, now: float) -> bool:
+    """Whether a run goes on by itself: it does something, or waits for a time that has come."""
+    if row.status == "waiting":
+        return row.wake_at is not None and row.wake_at <= now
+    return row.status != "suspended"
 
 
 def _only_waits(hot: Hot) -> bool:

@@ -346,11 +346,10 @@ class Worker:
 
     async def recover(self) -> int:
         """Take up every run that is not over; return how many."""
-        after = count = 0
+        count = 0
         self._emitting.revive()
         try:
-            while chunk := await self._memory.load_open(after):
-                after, loaded = chunk
+            async for loaded in self._memory.load_open(self._clock.now()):
                 count += len(loaded)
                 for hot in loaded:
                     self._carry_on(hot)
@@ -539,15 +538,15 @@ class Worker:
 
     # ── timers, events, children ──────────────────────────────────────────────────────
 
-    def _fire(self, run: str, command: int) -> None:
-        hot, fired = self._hot.get(run), Answered(self._clock.now(), command)
+    def _fire(self, run: str, command: int, now: float) -> None:
+        # The time at which it was seen to be due: on a second look, the clock may have been set back.
+        hot, fired = self._hot.get(run), Answered(now, command)
         if hot is not None:
             self._answer(hot, fired)
         else:
             self._jobs.start(self._fire_cold(run, fired))
 
     async def _fire_cold(self, run: str, fired: Answered) -> None:
-        # It has fired at that time, although the clock may be set back while the run is read.
         hot = await self._load(run)
         if hot is not None:
             self._answer(hot, fired)
