@@ -40,12 +40,34 @@ COMMANDS_KILLED: Final = 4
 """After so many episodes, so many commands of one run are killed."""
 
 KILLS_TO_CATCH: Final = 6
-CATCH_EPISODES_MAX: Final = 8
+CATCH_EPISODES_MAX: Final = 16
 PATIENCE_WITH_BUG: Final = 3.0
 """How long runs may take to end in a process that has a bug: it may lose them."""
 
-VISIBLE: Final = ("another key for each attempt", "a pause that does not pause", "commands before the fsync")
-"""The bugs of the zoo that a real process shows when it is killed."""
+VISIBLE: Final = ("another key after a restart", "a secret in the journal", "commands before the fsync")
+VISIBLE_AT_NIGHT: Final = (
+    *VISIBLE,
+    "acknowledged before the commit",
+    "a lost wake up",
+    "a full disk swallowed",
+    "two processes on one database",
+    "a gap in seq",
+    "a snapshot one entry ahead",
+    "another key for each attempt",
+    "answers taken twice",
+    "a pause that does not pause",
+    "undo forgotten after a crash",
+    "timers forgotten on restart",
+    "listeners forgotten on restart",
+    "recovery stops early",
+    "a signal lost on a run put aside",
+    "signals in another order",
+    "a cancellation that is not durable",
+    "two copies of a run",
+)
+"""The bugs of the zoo that a real process shows when it is killed; the others need what the simulation can do."""
+
+SCALE_OF_NIGHTS: Final = 4.0
 
 SQUEEZED: Final = ("tests.reliability.house.squeezed:squeezed",)
 CHILDREN: Final = {"evaluation_child": "evaluator", "multiprocessing": "step process"}
@@ -204,7 +226,9 @@ async def _play(budget: Budget) -> Record:
     began = time.monotonic()
     total, failing = Played(), []
     wanted, episodes = budget.cases(KILLS_IN_CI), 0
+    bugs = VISIBLE if budget.scale < SCALE_OF_NIGHTS else VISIBLE_AT_NIGHT
     with Nursery() as nursery:
+        caught = [await catch(budget, nursery, bug) for bug in bugs if not budget.over()]
         while episodes == 0 or (total.counts["kills"] < wanted and not budget.over()):
             seed = budget.seed + episodes
             episodes += 1
@@ -216,7 +240,6 @@ async def _play(budget: Budget) -> Record:
             shutil.rmtree(folder)
             if episodes % COMMANDS_EVERY == 1:
                 await _command_line(budget, seed, total, failing)
-        caught = [await catch(budget, nursery, bug) for bug in VISIBLE]
     return Record(
         layer=LAYER.name,
         cases=total.counts["kills"],
@@ -226,6 +249,7 @@ async def _play(budget: Budget) -> Record:
         failing=tuple(failing),
         caught=tuple(caught),
         figures=_figures(total),
+        not_played=tuple(f"{bug}: no time left" for bug in bugs[len(caught) :]),
     )
 
 

@@ -31,7 +31,6 @@ from random import Random
 from typing import Any, Final
 from unittest import mock
 
-from tenuto.storage.journal import DatabaseJournal
 from tests.reliability.evidence import Violation
 from tests.reliability.house.driver import Client, House
 from tests.reliability.house.ledger import Ledger
@@ -42,7 +41,7 @@ from tests.servers.provision import CannotRun, program
 CALLS: Final = ("fsync", "fdatasync", "pwrite64", "write", "ftruncate", "unlink", "rename")
 HERE: Final = "tests.reliability.syscalls"
 POINTS_IN_CI: Final = 48
-CONTROLS_MAX: Final = 8
+CONTROLS_MAX: Final = 12
 AT_ONCE: Final = 2
 PATIENCE_SECONDS: Final = 30.0
 _LINE: Final = re.compile(r"^(\d+)\s+(\w+)\(")
@@ -71,35 +70,18 @@ def moving_often() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def acknowledging_early() -> Iterator[None]:
-    """Call back before anything is written: what must be noticed."""
-    commit = DatabaseJournal.commit
-
-    def early(self: DatabaseJournal, batch: Any, done: Any) -> None:
-        self._loop.call_soon(done)
-        commit(self, batch, lambda: None)
-
-    with (
-        by_the_writer(),
-        mock.patch.object(DatabaseJournal, "commit", early),
-        mock.patch.object(DatabaseJournal, "flush", _at_once),
-    ):
-        yield
-
-
-async def _at_once(self: DatabaseJournal) -> None:
-    await asyncio.sleep(0)
-
-
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A part of a life: where it begins, what changes the process, whether a database is there already."""
+    """A part of a life: where it begins, what changes the process, whether a database is there already.
+
+    `bug` is one of the zoo.
+    """
 
     name: str
     hold: str
     within: str
     there: bool = False
+    bug: str | None = None
 
 
 SCENES: Final = (
@@ -110,7 +92,10 @@ SCENES: Final = (
     Scene("rebirth", "start", "by_the_writer", there=True),
     Scene("end", "close", "by_the_writer"),
 )
-EARLY: Final = Scene("early", "opened", "acknowledging_early")
+WITH_BUGS: Final = tuple(
+    Scene("early", "opened", "by_the_writer", bug=bug)
+    for bug in ("acknowledged before the commit", "commands before the fsync")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +131,7 @@ class Stage:
         within = (f"{HERE}:{scene.within}",)
         async with (
             Ledger(folder / "ledger.jsonl") as ledger,
-            House(folder, ledger, nursery=self._nursery, within=within) as house,
+            House(folder, ledger, nursery=self._nursery, within=within, bug=scene.bug) as house,
         ):
             if scene.there:
                 house.take_over(self._former)
@@ -287,7 +272,7 @@ async def _play(budget: Budget, strace: Path, began: float) -> Record:
                     return
 
         await asyncio.gather(*[work() for _ in range(AT_ONCE)])
-        caught = await _control(stage)
+        caught = [await _catch(stage, scene) for scene in WITH_BUGS]
     return Record(
         layer=LAYER.name,
         cases=counts["kills"],
@@ -295,7 +280,7 @@ async def _play(budget: Budget, strace: Path, began: float) -> Record:
         counts=dict(sorted(counts.items())),
         violations=tuple(violations),
         failing=tuple(failing),
-        caught=(caught,),
+        caught=tuple(caught),
     )
 
 
@@ -317,25 +302,20 @@ def _chosen(points: list[Point], budget: Budget) -> list[Point]:
     return chosen
 
 
-async def _control(stage: Stage) -> Caught:
-    """Kill a process that acknowledges before it writes at one write after the other, until that is noticed.
+async def _catch(stage: Stage, scene: Scene) -> Caught:
+    """Kill a process that has a bug at one write after the other, until that is noticed.
 
     Not at syncs: what is written survives the process, and only a power failure would show what is not synced.
     """
     began, kills = time.monotonic(), 0
     by: tuple[str, ...] = ()
     for number in range(CONTROLS_MAX):
-        _, found = await stage.case(Point(EARLY, "pwrite64", 13 + 4 * number))
+        _, found = await stage.case(Point(scene, "pwrite64", 13 + 4 * number))
         kills += 1
         by = tuple(sorted({violation.invariant for violation in found}))
         if by:
             break
-    return Caught(
-        bug="acknowledged before written",
-        cases=kills if by else None,
-        by=by,
-        seconds=time.monotonic() - began,
-    )
+    return Caught(bug=scene.bug or "", cases=kills if by else None, by=by, seconds=time.monotonic() - began)
 
 
 LAYER: Final = Layer("L4", "SIGKILL at each call to the system", play, 1000.0)
