@@ -257,7 +257,7 @@ def a_timer_from_the_wall_clock() -> list[Patch]:
             _, run, command = timer = heapq.heappop(self._heap)
             if timer[1:] in self._live:
                 self._live.discard(timer[1:])
-                self._fire(run, command)
+                self._fire(run, command, self._clock.now())
         self._arm()
 
     def armed(self: Timers) -> None:

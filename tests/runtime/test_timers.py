@@ -16,7 +16,7 @@ Fired = list[tuple[str, int]]
 async def timers() -> Iterator[tuple[Timers, TestClock, Fired]]:  # type: ignore[misc]
     """Timers on a clock that the test sets, and what fired."""
     clock, fired = TestClock(), list[tuple[str, int]]()
-    made = Timers(clock, lambda run, command: fired.append((run, command)))
+    made = Timers(clock, lambda run, command, now: fired.append((run, command)))
     yield made, clock, fired
     made.stop()
 
@@ -65,3 +65,18 @@ async def test_timers_that_are_taken_back_do_not_pile_up(timers: tuple[Timers, T
 
     assert size <= DEAD_TIMERS_KEPT + 4
     assert fired == [("kept", 0)]
+
+
+async def test_a_timer_has_fired_when_it_was_seen_to_be_due(
+    timers: tuple[Timers, TestClock, Fired], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock that is set back between two looks must not make what is recorded of it early."""
+    made, clock, _ = timers
+    start, fired = clock.time, list[float]()
+    made._fire = lambda run, command, now: fired.append(now)  # type: ignore[method-assign]
+    made.add("r", 1, start + 10.0)
+    times = iter([start + 11.0, start])
+    monkeypatch.setattr(clock, "now", lambda: next(times, start))
+    made.check()
+
+    assert fired == [start + 11.0]

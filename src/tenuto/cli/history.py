@@ -85,7 +85,7 @@ def _line(row: RunRow, now: float) -> list[str]:
     took = "" if row.ended is None else duration(row.ended - row.started)
     name = f"{row.namespace}/{row.name}:{row.version}"
     status = click.style(row.status, fg=COLORS.get(row.status))
-    return [row.id, status, printable(name), f"{duration(max(0.0, now - row.started))} ago", took]
+    return [row.id, status, printable(name), f"{duration(now - row.started)} ago", took]
 
 
 @click.command(short_help="Show one run: its tasks, input, output and history.")

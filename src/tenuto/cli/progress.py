@@ -167,7 +167,7 @@ class Progress:
         if task.status == "running" and not last and symbol == "●":
             symbol = SPINNER[self._frame % len(SPINNER)]
         end = task.ended if task.ended is not None else self._now()
-        right = "" if task.status == "skipped" else duration(max(0.0, end - task.started))
+        right = "" if task.status == "skipped" else duration(end - task.started)
         if task.attempt > 1:
             right = f"attempt {task.attempt}  {right}"
         if task.progress is not None and task.status == "running":

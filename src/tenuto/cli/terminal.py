@@ -56,11 +56,12 @@ def symbols_for(encoding: str | None) -> Mapping[str, str]:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in at most two units.
+    """Return a duration in at most two units; none is negative, although the clock may have been set back.
 
-    >>> [duration(s) for s in (0.0042, 1.234, 75.0, 7300.0, 200000.0)]
-    ['4 ms', '1.2 s', '1 min 15 s', '2 h 1 min', '2 d 7 h']
+    >>> [duration(s) for s in (0.0042, 1.234, 75.0, 7300.0, 200000.0, -3600.0)]
+    ['4 ms', '1.2 s', '1 min 15 s', '2 h 1 min', '2 d 7 h', '0 ms']
     """
+    seconds = max(seconds, 0.0)
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 59.95:

@@ -16,9 +16,9 @@ DEAD_TIMERS_KEPT: Final = 1_000
 
 
 class Timers:
-    """Calls `fire(run, command)` when the clock has reached a command's time."""
+    """Calls `fire(run, command, now)` when the clock has reached a command's time; `now` is what it said."""
 
-    def __init__(self, clock: Clock, fire: Callable[[str, int], None]) -> None:
+    def __init__(self, clock: Clock, fire: Callable[[str, int, float], None]) -> None:
         self._clock = clock
         self._fire = fire
         self._heap: list[tuple[float, str, int]] = []
@@ -65,7 +65,7 @@ class Timers:
             _, run, command = heapq.heappop(self._heap)
             if (run, command) in self._live:
                 self._live.discard((run, command))
-                self._fire(run, command)
+                self._fire(run, command, now)
         self._arm()
 
     def _arm(self) -> None:

@@ -23,12 +23,13 @@ import msgspec
 
 from tests.reliability.disk.life import chore, errand
 from tests.reliability.evidence import Call, Effect, Evidence
-from tests.reliability.reading import builder, read_journals, replayed
+from tests.reliability.reading import Build, builder, read_journals, replayed
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 PATIENCE_SECONDS: Final = 60.0
 """No life is waited for any longer."""
 
+LIFE: Final = "tests.reliability.disk.life"
 PROGRAMS: Final = builder([chore, errand])
 
 
@@ -36,9 +37,9 @@ class Hung(Exception):
     """A process did not do in time what was waited for."""
 
 
-def command(database: Path, life: int, *options: str) -> list[str]:
+def command(database: Path, life: int, *options: str, module: str = LIFE) -> list[str]:
     """Return the command line of a life."""
-    return [sys.executable, "-m", "tests.reliability.disk.life", str(database), str(life), *options]
+    return [sys.executable, "-m", module, str(database), str(life), *options]
 
 
 class Life:
@@ -83,10 +84,11 @@ def born(
     *options: str,
     before: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
+    module: str = LIFE,
 ) -> Iterator[Life]:
     """Start a life; it is killed at the end, and when it takes longer than anybody waits."""
     process = subprocess.Popen(
-        [*before, *command(database, life, *options)],
+        [*before, *command(database, life, *options, module=module)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -138,7 +140,9 @@ class Heard:
                 case b"over":
                     self.over += 1
 
-    def evidence(self, database: Path, *, settled: bool) -> Evidence:
+    def evidence(
+        self, database: Path, *, settled: bool, programs: Build = PROGRAMS, clocks_agree: bool = True
+    ) -> Evidence:
         """Return what is to be checked, with what the database holds now."""
         return Evidence(
             calls=self.calls,
@@ -146,5 +150,6 @@ class Heard:
             effects=self.effects,
             acked_entries=frozenset(self.durable),
             settled=settled,
-            replays=replayed(database, PROGRAMS),
+            replays=replayed(database, programs),
+            clocks_agree=clocks_agree,
         )
