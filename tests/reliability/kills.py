@@ -88,15 +88,17 @@ class Played:
 class Killer:
     """Ends lives by force, each in another way and at another time."""
 
-    def __init__(self, house: House, random: Random, counts: Counter[str]) -> None:
+    def __init__(self, house: House, random: Random, counts: Counter[str], slowly: float = 0.0) -> None:
+        """Begin this share of lives as users do."""
         self._house = house
         self._random = random
         self._counts = counts
+        self._slowly = slowly
 
     async def kill_one(self) -> Life:
         """Begin a life and end it; return it."""
         house, random = self._house, self._random
-        forked = random.random() >= BEGUN_AS_USERS_DO
+        forked = random.random() >= self._slowly
         starting = asyncio.create_task(house.start(forked=forked))
         if random.random() < 0.25:
             await asyncio.wait([starting], timeout=random.random() * READY_SECONDS * (1 if forked else 6))
@@ -184,10 +186,10 @@ async def episode(
     ):
         stories = Stories(house, seed=seed, kinds=kinds)
         stories.begin()
-        killer = Killer(house, random, played.counts)
+        killer = Killer(house, random, played.counts, 0.0 if bug else BEGUN_AS_USERS_DO)
         for _ in range(kills):
             await killer.kill_one()
-        await house.start(forked=False)
+        await house.start()
         await stories.stop(patience)
         await house.settle(patience)
         await house.stop()

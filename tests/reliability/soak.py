@@ -36,7 +36,7 @@ from tests.reliability.house.lives import Died, Nursery, descendants
 from tests.reliability.house.stories import Stories
 from tests.reliability.programme import Budget, Caught, Layer, Record
 
-SECONDS_IN_CI: Final = 5.0
+SECONDS_IN_CI: Final = 3.5
 CYCLE_SECONDS_MAX: Final = 900.0
 STEADY: Final = 0.65
 """The share of a cycle in which the process is not killed."""
@@ -44,7 +44,7 @@ STEADY: Final = 0.65
 LOAD: Final = 0.5
 """Of one processor, which is all that a process of ours can use."""
 
-CONTROL_SECONDS: Final = 1.5
+CONTROL_SECONDS: Final = 1.0
 SAMPLES_PER_CYCLE: Final = 400
 WARM: Final = 0.4
 """The share of the steady part after which what grew has to have grown enough."""

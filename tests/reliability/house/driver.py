@@ -132,6 +132,7 @@ class House:
 
     async def stop(self) -> None:
         """Have the process end in order."""
+        self.life.closing = True
         with suppress(Died):
             await self.life.ask("close")
         await self.life.end()
@@ -158,6 +159,7 @@ class House:
     async def starve(self, seconds: float) -> None:
         """Let the process's files grow no more; returns when its store has failed, at the latest after a time."""
         self.failed.clear()
+        self.life.starved = True
         sizes = [path.stat().st_size for path in (self.database, Path(f"{self.database}-wal"))]
         with suppress(ProcessLookupError):
             resource.prlimit(self.life.pid, resource.RLIMIT_FSIZE, (min(sizes), resource.RLIM_INFINITY))
@@ -184,10 +186,17 @@ class House:
     # ── clients ───────────────────────────────────────────────────────────────────────
 
     def _look_at(self, answer: dict[str, Any]) -> None:
-        """Ask a process whose store has failed nothing more: it says the same to all."""
-        if answer["what"] == "info" and answer["value"][0] == "storage-failed":
-            self.up.clear()
-            self.failed.set()
+        """Ask a process whose store has failed nothing more: it says the same to all.
+
+        It may fail only where that was brought about, or at the end.
+        """
+        if answer["what"] != "info" or answer["value"][0] != "storage-failed":
+            return
+        self.up.clear()
+        self.failed.set()
+        if not (self.life.starved or self.life.closing):
+            self.strange.append(Violation("promise", "", f"the store failed by itself: {answer['value'][1]}"))
+            self.life.starved = True
 
     async def call(self, client: Client, verb: str, run: str, value: Any = None) -> dict[str, Any]:
         """Ask for something, and write both into the history; the answer's `what` is ok, fail or info."""
@@ -243,6 +252,7 @@ class House:
         deadline = time.monotonic() + seconds
         while True:
             if not self.up.is_set():
+                await self.kill()
                 await self.start()
             try:
                 still = (await self.life.ask("open"))["value"]

@@ -66,7 +66,7 @@ class Life:
     """One process, from its first word to the end of its socket; times are of `time.time`.
 
     `heard` is called with the (run, seq) that it shows as durable, `over` at its end. One that is `forked` was
-    begun in no time.
+    begun in no time; one that is `starved` cannot write any more, one that is `closing` was asked to end.
     """
 
     def __init__(
@@ -95,6 +95,8 @@ class Life:
         self._reading: asyncio.Task[None] | None = None
         self._gone = asyncio.Event()
         self.held = False
+        self.starved = False
+        self.closing = False
 
     async def begin(self, orders: Orders, nursery: Nursery | None) -> None:
         """Begin the process; returns when it is ready, or is held."""
