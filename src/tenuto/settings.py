@@ -118,7 +118,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
 
 def _number(environment: Mapping[str, str], name: str, default: int, most: int) -> int:
     text = environment.get(name) or str(default)
-    if not text.isdecimal() or not 1 <= int(text) <= most:
+    if not text.isdecimal() or len(text) > 9 or not 1 <= int(text) <= most:
         raise InvalidInput(
             f"{name} is {text!r}", hint=f"it is a whole number from 1 to {most}; without it {default}"
         )
@@ -139,7 +139,7 @@ def _secret_value(text: str) -> Any:
     if text.startswith("{"):
         try:
             return json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return text
     return text
 

@@ -56,11 +56,19 @@ def read_input(text: str | None, option: str = "--input") -> Any:
         return parsed(read(text[1:]), text[1:])
     try:
         return msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeEncodeError) as error:
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
         hint = f'quote it for the shell: {option} \'{{"name": "Ada"}}\'; {option} @FILE reads a file'
-        if Path(text).is_file():
+        if _is_file(text):
             hint = f"to read the file: {option} @{text}"
         raise InvalidInput(f"{option} is not JSON: {error}", hint=hint) from None
+
+
+def _is_file(text: str) -> bool:
+    """Tell whether a text is a file's name; it may be much too long for one."""
+    try:
+        return Path(text).is_file()
+    except OSError:
+        return False
 
 
 def read_secrets(name: str) -> dict[str, Any]:
@@ -83,7 +91,7 @@ def parsed(content: bytes, name: str) -> Any:
     try:
         # The JSON way first: it knows no size or depth limit of documents, and is much faster.
         return msgspec.json.decode(content)
-    except msgspec.DecodeError as failure:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as failure:
         if content.lstrip()[:1] in (b"{", b"[") and name.endswith(".json"):
             raise InvalidInput(f"{name} is not JSON: {failure}") from None
     try:

@@ -148,7 +148,8 @@ def _uri_in(card: Any, place: str) -> str:
     ]
     for name in ("additionalInterfaces", "supportedInterfaces"):
         interfaces = card.get(name)
-        offered.extend(one for one in interfaces or () if isinstance(one, Mapping))
+        listed = interfaces if isinstance(interfaces, list) else ()
+        offered.extend(one for one in listed if isinstance(one, Mapping))
     for one in offered:
         binding = one.get("transport") or one.get("protocolBinding")
         uri = one.get("url")

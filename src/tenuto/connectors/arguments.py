@@ -51,6 +51,11 @@ def endpoint_of(endpoint: Any, where: str = "endpoint") -> tuple[str, Mapping[st
     raise configuration_fault(f"`{where}` must be a URI or an object with `uri`")
 
 
+def is_place(name: str, items: Sequence[Any]) -> bool:
+    """Tell whether a step of a JSON pointer is the place of an item of an array."""
+    return name.isascii() and name.isdigit() and len(name) < 10 and int(name) < len(items)
+
+
 def nearest(name: str, known: Sequence[str]) -> str:
     """Return a hint for an unknown name: the known one that is most like it, or else the first of them."""
     close = get_close_matches(name, known, n=1, cutoff=0.6)

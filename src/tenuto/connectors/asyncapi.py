@@ -11,7 +11,7 @@ from tenuto.connectors.arguments import object_of
 from tenuto.connectors.asyncapi_document import Reader2, Reader3, Target, check_protocol
 from tenuto.connectors.authentication import open_as
 from tenuto.connectors.content import JSON, encode_body
-from tenuto.connectors.documents import fetch_object
+from tenuto.connectors.documents import fetch_object, reading
 from tenuto.connectors.http import check_status, exchange, header_pairs
 from tenuto.connectors.http_client import Request, header_of
 from tenuto.connectors.http_form import place_of
@@ -158,6 +158,20 @@ async def find_target(
         document.get("endpoint") if isinstance(document, Mapping) and "endpoint" in document else document
     )
     description, uri = await fetch_object(call, endpoint, "AsyncAPI")
+    with reading(uri, "AsyncAPI"):
+        return _target(description, uri, channel, operation, server or {}, protocol, sends=sends)
+
+
+def _target(
+    description: dict[str, Any],
+    uri: str,
+    channel: str | None,
+    operation: str | None,
+    server: Mapping[str, Any],
+    protocol: str | None,
+    *,
+    sends: bool,
+) -> Target:
     version = str(description.get("asyncapi", ""))
     if version.startswith("3."):
         reader: Reader2 = Reader3(description, uri)
@@ -165,4 +179,4 @@ async def find_target(
         reader = Reader2(description, uri)
     else:
         raise configuration_fault(f"{place_of(uri)} is neither an AsyncAPI 2.x nor a 3.0 document")
-    return reader.target(channel, operation, server or {}, protocol, sends=sends)
+    return reader.target(channel, operation, server, protocol, sends=sends)

@@ -66,8 +66,8 @@ class Reader2:
         return Target(
             url=with_query(base, list(self.query_of(http))),
             method=str(method).lower() if method else None,
-            content_type=message.get("contentType") or self.document.get("defaultContentType"),
-            correlation=correlation.get("location"),
+            content_type=_text(message.get("contentType") or self.document.get("defaultContentType")),
+            correlation=_text(correlation.get("location")),
         )
 
     def find(
@@ -229,6 +229,10 @@ class Reader3(Reader2):
         references = definition.get("messages") or list(object_of(item, "messages", "channel").values())
         message = follow(self.document, references[0]) if references else {}
         return message if isinstance(message, Mapping) else {}
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _scalar_pairs(name: str, value: Any) -> Iterator[tuple[str, str]]:

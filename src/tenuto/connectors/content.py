@@ -11,6 +11,7 @@ import msgspec
 
 from tenuto.plugin import communication_fault, validation_fault
 
+_NO_CHARSETS: Final = frozenset({"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"})
 JSON: Final = "application/json"
 FORM: Final = "application/x-www-form-urlencoded"
 _TEXT: Final = frozenset(
@@ -43,9 +44,13 @@ def charset(content_type: str | None) -> str:
         name, _, value = parameter.partition("=")
         if name.strip().lower() == "charset":
             try:
-                return codecs.lookup(value.strip().strip('"')).name
-            except LookupError:
-                return "utf-8"
+                known = codecs.lookup(value.strip().strip('"')).name
+                # Python also knows encodings of bytes as bytes, and some for a single word.
+                if b"a".decode(known, "replace") and known not in _NO_CHARSETS:
+                    return known
+            except (LookupError, ValueError):
+                pass
+            return "utf-8"
     return "utf-8"
 
 

@@ -7,7 +7,8 @@ import codecs
 import re
 import stat
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +18,7 @@ from weakref import WeakKeyDictionary
 import msgspec
 import yaml
 
-from tenuto.connectors.arguments import endpoint_of
+from tenuto.connectors.arguments import endpoint_of, is_place
 from tenuto.connectors.authentication import send_as
 from tenuto.connectors.content import charset, is_json, media_type
 from tenuto.connectors.http import check_status
@@ -234,6 +235,14 @@ _Loader.add_implicit_resolver(
 )
 
 
+# A tag that is written out could ask for a date or a set, which are no JSON.
+_Loader.yaml_constructors = {
+    tag: construct
+    for tag, construct in yaml.CSafeLoader.yaml_constructors.items()
+    if tag is None or tag.rpartition(":")[2] in ("bool", "float", "int", "map", "null", "seq", "str")
+}
+
+
 async def parse(document: Document) -> Any:
     """Return the value of a JSON or YAML document, or raise a `validation` fault that says where it fails.
 
@@ -248,7 +257,7 @@ def _parse(document: Document) -> Any:
     if is_json(document.media_type) or text[:1] in ("{", "["):
         try:
             return msgspec.json.decode(text)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             if text[:1] not in ("{", "[") or is_json(document.media_type):
                 raise validation_fault(f"{where} is not valid JSON: {error}") from error
     try:
@@ -260,7 +269,7 @@ def _parse(document: Document) -> Any:
         raise validation_fault(
             f"{where} is not valid YAML{place}: {error.problem or error.context}"
         ) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, LookupError, RecursionError) as error:
         raise validation_fault(f"{where} is neither valid JSON nor YAML: {error}") from error
 
 
@@ -299,6 +308,15 @@ async def fetch_object(call: Call, endpoint: Any, what: str) -> tuple[dict[str, 
 _PARSED: Final[OrderedDict[str, dict[str, Any]]] = OrderedDict()
 
 
+@contextmanager
+def reading(uri: str, what: str) -> Iterator[None]:
+    """Raise a `validation` fault for a document that is built otherwise than its kind demands."""
+    try:
+        yield
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise validation_fault(f"{place_of(uri)} is no valid {what} document: {error}") from error
+
+
 def follow(document: Mapping[str, Any], node: Any) -> Any:
     """Return what a node stands for: itself, or what its local `$ref` leads to."""
     for _ in range(32):
@@ -319,7 +337,7 @@ def _pointed(document: Mapping[str, Any], reference: str) -> Any:
         name = step.replace("~1", "/").replace("~0", "~")
         if isinstance(node, Mapping) and name in node:
             node = node[name]
-        elif isinstance(node, list) and name.isdigit() and int(name) < len(node):
+        elif isinstance(node, list) and is_place(name, node):
             node = node[int(name)]
         else:
             raise validation_fault(f"the reference `{reference}` leads nowhere in the document")

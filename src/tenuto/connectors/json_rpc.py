@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import codecs
-import io
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any, Final
@@ -13,6 +12,7 @@ import msgspec
 from tenuto.connectors.authentication import redacted
 from tenuto.connectors.content import excerpt, is_json, media_type
 from tenuto.connectors.http_client import Incoming, header_of
+from tenuto.connectors.messages import LineReader
 from tenuto.plugin import Faulted, communication_fault, runtime_fault
 
 EVENT_STREAM: Final = "text/event-stream"
@@ -84,11 +84,9 @@ async def event_data(chunks: AsyncIterator[bytes]) -> AsyncGenerator[str, None]:
 
     b"data: a\\ndata: b\\n\\n" gives "a\\nb".
     """
-    decode = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")("replace"), translate=True)
-    kept, data = "", list[str]()
+    reader, data = LineReader(limit=sys.maxsize), list[str]()  # the whole answer is bounded already
     async for chunk in chunks:
-        *lines, kept = (kept + decode.decode(chunk)).split("\n")
-        for line in lines:
+        for line in reader.feed(chunk):
             name, _, value = line.partition(":")
             if name == "data":
                 data.append(value.removeprefix(" "))

@@ -115,8 +115,9 @@ def _agree(peer: Peer, answer: Any) -> None:
 
 
 def _tool_fault(tool: str, peer: Peer, result: Mapping[str, Any]) -> Faulted:
-    parts = result.get("content")
-    texts = [part.get("text") for part in parts or () if isinstance(part, Mapping)]
+    content = result.get("content")
+    parts = content if isinstance(content, list) else ()
+    texts = [part.get("text") for part in parts if isinstance(part, Mapping)]
     whole = " ".join(text for text in texts if isinstance(text, str))
     said = excerpt(redacted(whole, peer.secrets), 1000)
     return runtime_fault(

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from tenuto.connectors.arguments import is_place
 from tenuto.connectors.compression import BROKEN
 from tenuto.connectors.content import charset, decode_body, is_json, media_type
 from tenuto.connectors.http import canonical, header_map
@@ -76,7 +77,7 @@ def _from_lines(lines: list[str], headers: Mapping[str, str], source: str) -> li
 def _parsed(line: str, source: str) -> Any:
     try:
         return msgspec.json.decode(line.strip(" \x1e"))
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise communication_fault(
             f"{source} answered with a line that is not valid JSON: {error}", BROKEN
         ) from error
@@ -93,7 +94,7 @@ def _from_event(event: dict[str, str]) -> Message:
     data = event.pop("data")
     try:
         value: Any = msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         value = data
     message = _from_value(value, {})
     return {**message, "headers": {**message["headers"], **event}}
@@ -102,28 +103,41 @@ def _from_event(event: dict[str, str]) -> Message:
 class LineReader:
     """Cuts arriving text into lines; a line that is still on its way is kept."""
 
-    def __init__(self, encoding: str = "utf-8") -> None:
+    def __init__(self, encoding: str = "utf-8", limit: int = LINE_LIMIT_BYTES) -> None:
+        self._limit = limit
         self._decoder = codecs.getincrementaldecoder(encoding)("replace")
-        self._rest = ""
+        self._rest: list[str] = []
+        self._size = 0
+        self._held = ""
 
     def feed(self, chunk: bytes) -> list[str]:
         """Return the lines that are complete now; line ends are LF, CR LF and CR."""
-        text = self._rest + self._decoder.decode(chunk)
+        return self._cut(self._held + self._decoder.decode(chunk))
+
+    def _cut(self, text: str) -> list[str]:
         # A CR at the end may be the first half of a CR LF.
-        held = "\r" if text.endswith("\r") else ""
+        self._held = "\r" if text.endswith("\r") else ""
         lines = text.removesuffix("\r").replace("\r\n", "\n").replace("\r", "\n").split("\n")
-        self._rest = lines.pop() + held
-        if len(self._rest) > LINE_LIMIT_BYTES:
+        # What came before is not looked at again: a long line may arrive in very many pieces.
+        if len(lines) > 1:
+            lines[0] = "".join((*self._rest, lines[0]))
+            self._rest.clear()
+            self._size = 0
+        self._rest.append(lines.pop())
+        self._size += len(self._rest[-1])
+        if self._size > self._limit:
             raise communication_fault(
-                f"a line of the stream is larger than {LINE_LIMIT_BYTES} bytes (limit `stream_line_bytes`)",
+                f"a line of the stream is larger than {self._limit} bytes (limit `stream_line_bytes`)",
                 BROKEN,
             )
         return lines
 
     def rest(self) -> list[str]:
         """Return what is left at the end of the stream."""
-        rest, self._rest = self._rest.strip("\r"), ""
-        return [rest] if rest else []
+        lines = self._cut(self._held + self._decoder.decode(b"", True))
+        rest = "".join(self._rest)
+        self._rest.clear()
+        return [*lines, rest] if rest else lines
 
 
 class EventReader:
@@ -202,6 +216,6 @@ def _member(value: Any, name: str) -> Any:
         if name in value:
             return value[name]
         return next((item for key, item in value.items() if key.lower() == name.lower()), None)
-    if isinstance(value, list) and name.isdigit() and int(name) < len(value):
+    if isinstance(value, list) and is_place(name, value):
         return value[int(name)]
     return None

@@ -26,6 +26,7 @@ TOKEN_LIMIT: Final = 1024
 TOKEN_RESPONSE_LIMIT_BYTES: Final = 256 * 1024
 TOKEN_MARGIN_SECONDS: Final = 30.0
 TOKEN_UNKNOWN_LIFETIME_SECONDS: Final = 60.0
+_FAR: Final = 1e12  # as good as never, and a float
 DISCOVERY_SECONDS: Final = 600.0
 ASSERTION_SECONDS: Final = 60
 
@@ -311,7 +312,7 @@ def _answer_of(response: Response, what: str) -> dict[str, Any]:
     place = place_of(response.uri)
     try:
         answer = msgspec.json.decode(response.body)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         answer = None
     if 200 <= response.status <= 299:
         if isinstance(answer, dict):
@@ -351,10 +352,10 @@ def lifetime_of(answer: dict[str, Any], value: str) -> float:
     """Return for how many seconds a token can be used, as its answer or the token itself says."""
     try:
         return max(0.0, float(answer["expires_in"]))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, OverflowError, TypeError, ValueError):
         expiry = claims_of(value).get("exp")
         if isinstance(expiry, int | float):
-            return max(0.0, expiry - time.time())
+            return max(0.0, min(expiry, _FAR) - time.time())
         return TOKEN_UNKNOWN_LIFETIME_SECONDS
 
 

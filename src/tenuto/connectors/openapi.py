@@ -14,7 +14,7 @@ import msgspec
 
 from tenuto.connectors.arguments import nearest, object_of
 from tenuto.connectors.content import FORM, JSON, encode_body, form_pairs, is_json, media_type, scalar_text
-from tenuto.connectors.documents import fetch_object, follow
+from tenuto.connectors.documents import fetch_object, follow, reading
 from tenuto.connectors.http import exchange
 from tenuto.connectors.http_client import Request
 from tenuto.connectors.http_form import place_of
@@ -77,9 +77,14 @@ async def call(
         document.get("endpoint") if isinstance(document, Mapping) and "endpoint" in document else document
     )
     description, uri = await fetch_object(call, endpoint, "OpenAPI")
-    operation = find_operation(description, uri, operationId)
-    request = build_request(operation, parameters or {})
+    request = request_of(description, uri, operationId, parameters or {})
     return await exchange(call, request, authentication, output=output, redirect=redirect)
+
+
+def request_of(document: dict[str, Any], uri: str, operation: str, values: Mapping[str, Any]) -> Request:
+    """Return the request that calls an operation of a document with these values."""
+    with reading(uri, "OpenAPI"):
+        return build_request(find_operation(document, uri, operation), values)
 
 
 # ── finding the operation ────────────────────────────────────────────────────────────────

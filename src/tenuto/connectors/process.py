@@ -192,7 +192,7 @@ def _check_names(language: str, variables: Mapping[str, Any]) -> None:
 def _answer(file: Path) -> dict[str, Any]:
     try:
         answer: dict[str, Any] = msgspec.json.decode(file.read_bytes(), type=dict)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, ValueError, RecursionError):
         return {}
     return answer
 

@@ -65,7 +65,7 @@ class Schema:
         try:
             json_format.ParseDict(dict(value), message, descriptor_pool=self._pool)
             return message.SerializeToString()
-        except (json_format.ParseError, TypeError, ValueError) as error:
+        except (json_format.ParseError, OverflowError, TypeError, ValueError) as error:
             raise validation_fault(f"`arguments` do not fit message `{kind.full_name}`: {error}") from None
 
     def decode(self, kind: Descriptor, data: bytes) -> dict[str, Any]:

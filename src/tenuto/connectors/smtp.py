@@ -22,6 +22,7 @@ from typing import Annotated, Any, Final, Literal
 import aiosmtplib
 import msgspec
 
+from tenuto.connectors.content import excerpt
 from tenuto.connectors.sockets import answers_of, open_socket
 from tenuto.plugin import (
     Call,
@@ -37,6 +38,7 @@ VERSION = "1.0.0"
 
 DEFAULT_TIMEOUT_SECONDS: Final = 30.0
 MAX_ATTACHMENT_BYTES: Final = 25 * 1024 * 1024  # all attachments together; what common mailboxes take
+MAX_MAILBOX_CHARACTERS: Final = 1000  # with its name; the address alone has 254 at most
 PORTS: Final = {"none": 25, "starttls": 587, "tls": 465}
 
 _POLICY: Final = SMTP.clone(cte_type="7bit")  # any server takes it
@@ -146,7 +148,7 @@ def _mailboxes(argument: str, given: str | list[str] | None) -> list[Address]:
 
 
 def _mailbox(argument: str, text: str) -> Address:
-    found = _MAILBOX.match(_one_line(argument, text))
+    found = _MAILBOX.match(_one_line(argument, text)) if len(text) <= MAX_MAILBOX_CHARACTERS else None
     try:
         place = (found["bracketed"] or found["bare"]) if found else ""
         if found is None or not place.isascii():
@@ -154,10 +156,10 @@ def _mailbox(argument: str, text: str) -> Address:
         box = Address(found["name"] or "", addr_spec=place)
         if not box.domain or not box.username:
             raise ValueError
-    except (ValueError, HeaderParseError, IndexError):
+    except (ValueError, HeaderParseError, IndexError, AttributeError):  # the last for `a@[`, from Python
         raise validation_fault(
-            f"smtp.send, argument `{argument}`: `{text}` is not of the form name@host or Name <name@host>; "
-            "several mailboxes are a list"
+            f"smtp.send, argument `{argument}`: `{excerpt(text)}` is not of the form name@host or "
+            "Name <name@host>; several mailboxes are a list"
         ) from None
     return box
 

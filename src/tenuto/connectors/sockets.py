@@ -96,6 +96,10 @@ def split_url(url: str, ports: dict[str, int], what: str) -> tuple[str, str, int
     elif ":" in place:
         host, _, port = place.rpartition(":")
     known = " or ".join(f"{name}://host:{number}" for name, number in ports.items())
-    if not separator or scheme not in ports or not host or "@" in host or (port and not port.isdigit()):
+    if not separator or scheme not in ports or not host or "@" in host or (port and not _is_port(port)):
         raise configuration_fault(f"{what} is not of the form {known}")
     return scheme, host, int(port) if port else ports[scheme]
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 5

@@ -7,6 +7,7 @@ than it seems to say is refused: anchors, aliases, merge keys, duplicate keys, c
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import math
@@ -144,7 +145,9 @@ def _decoded(text: str | bytes, name: str) -> str:
     try:
         decoded = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        at = _place(raw[: error.start].decode("utf-8-sig"), None)
+        # The place is counted behind a byte order mark, if there is one.
+        raw = raw.removeprefix(codecs.BOM_UTF8)
+        at = _place(raw[: error.start].decode("utf-8"), None)
         _refuse(
             name,
             "not-utf-8",

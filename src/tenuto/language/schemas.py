@@ -39,7 +39,10 @@ class Schema:
         >>> compile_schema({"properties": {"age": {"type": "integer"}}}).check({"age": "x"})
         '/age: "x" is not of type "integer"'
         """
-        errors = list(self._validator.iter_errors(value))
+        try:
+            errors = list(self._validator.iter_errors(value))
+        except ValueError as error:
+            return f"it cannot be checked: {error}"
         if not errors:
             return None
         first = errors[0]

@@ -160,7 +160,8 @@ def _blank(data: Json, steps: list[str], texts: list[str], pointer: str) -> Json
             hint=f"there are: {', '.join(data) or 'no members'}",
         )
     if isinstance(data, list):
-        places = range(len(data)) if step == _EVERY else [int(step)] if step.isdecimal() else []
+        is_place = step.isdecimal() and len(step) < 10
+        places = range(len(data)) if step == _EVERY else [int(step)] if is_place else []
         if step == _EVERY or (places and places[0] < len(data)):
             return [
                 _blank(each, rest, texts, pointer) if i in places else each for i, each in enumerate(data)
@@ -252,7 +253,7 @@ def _head(line: bytes, name: str) -> dict[str, Any]:
         head = msgspec.json.decode(line)
         if isinstance(head, dict) and isinstance(head["tenuto-history"], int):
             return head
-    except (msgspec.DecodeError, KeyError):
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, RecursionError):
         pass
     raise Invalid(f"{name} is no recorded history", hint="`tenuto export RUN --output FILE` writes one")
 
@@ -263,7 +264,7 @@ def _entries(lines: Iterable[bytes], name: str) -> Iterable[Entry]:
             continue
         try:
             yield _ENTRY.decode(line)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Invalid(
                 f"{name}:{number}: this is no entry that this version knows: {error}",
                 hint="export the run again, or use the version of Tenuto that did",

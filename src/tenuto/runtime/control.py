@@ -125,7 +125,7 @@ async def _answer(handle: Handler, line: bytes) -> dict[str, Json]:
         return await handle(request)
     except TenutoError as error:
         return {"error": {"code": error.code, "message": error.message, "hint": error.hint}}
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return {"error": {"code": "invalid-input", "message": f"not a request: {error}", "hint": None}}
 
 

@@ -36,6 +36,14 @@ def load_jq(path: str) -> Any:
     return module
 
 
+def restrict(kind: int, most: int | None) -> None:
+    """Bound what may be used for now, by what this process was given itself at most."""
+    hard = resource.getrlimit(kind)[1]
+    if most is None or (hard != resource.RLIM_INFINITY and most > hard):
+        most = hard
+    resource.setrlimit(kind, (most, hard))
+
+
 class Child:
     """Carries out one request after the other."""
 
@@ -72,11 +80,10 @@ class Child:
 
     def answer(self, program: str, document: str) -> tuple[bytes, bytes]:
         """Return the kind and the bytes of the answer to a request."""
-        unlimited = resource.RLIM_INFINITY
         used = resource.getrusage(resource.RUSAGE_SELF)
         seconds = int(used.ru_utime + used.ru_stime + self.seconds) + 2
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, unlimited))
-        resource.setrlimit(resource.RLIMIT_AS, (self.size_bytes() + self.memory_bytes, unlimited))
+        restrict(resource.RLIMIT_CPU, seconds)
+        restrict(resource.RLIMIT_AS, self.size_bytes() + self.memory_bytes)
         signal.setitimer(signal.ITIMER_PROF, self.seconds)
         try:
             outcome = self.compiled(program).input_text(document).first()
@@ -93,7 +100,7 @@ class Child:
             return b"E", str(error).encode()
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
-            resource.setrlimit(resource.RLIMIT_AS, (unlimited, unlimited))
+            restrict(resource.RLIMIT_AS, None)
         return (b"V", encoded) if len(encoded) <= self.result_bytes else (b"L", b"expression-result")
 
     def serve(self, source: BinaryIO, target: BinaryIO) -> None:

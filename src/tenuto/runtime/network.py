@@ -35,7 +35,7 @@ def _place(text: str, whole: str) -> Place:
         raise InvalidInput(
             f"cannot read the mapping `{whole}`: `{text}` is not HOST:PORT", hint=f"write {_RESOLVE_FORM}"
         )
-    if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+    if not (port.isascii() and port.isdigit() and len(port) < 9 and 1 <= int(port) <= 65535):
         raise InvalidInput(
             f"cannot read the mapping `{whole}`: `{port}` is not a port (1 to 65535)",
             hint=f"write {_RESOLVE_FORM}",

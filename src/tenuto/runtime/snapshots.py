@@ -84,5 +84,5 @@ def decode_run(program: Program, data: bytes) -> Run | None:
         opened = Table.of(stored.open)
         busy = sum(is_busy(command) for command in stored.open.values())
         return Run(stored.status, program.decode(bytes(stored.state)), opened, busy, stored.restarted)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, RecursionError, LookupError, TypeError, ValueError):
         return None

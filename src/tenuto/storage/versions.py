@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-_SEMVER = re.compile(r"(\d+)\.(\d+)\.(\d+)(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?")
+_SEMVER = re.compile(r"([0-9]+)\.([0-9]+)\.([0-9]+)(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?")
 
 
 def precedence(version: str) -> tuple[Any, ...]:
@@ -19,8 +19,16 @@ def precedence(version: str) -> tuple[Any, ...]:
     match = _SEMVER.fullmatch(version)
     if match is None:
         return (0, version)
-    numbers = tuple(int(part) for part in match.group(1, 2, 3))
+    numbers = tuple(_number(part) for part in match.group(1, 2, 3))
     if match[4] is None:
         return (1, numbers, 1, (), version)
-    marks = tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in match[4].split("."))
+    marks = tuple(
+        (0, _number(part), "") if part.isdigit() else (1, (0, ""), part) for part in match[4].split(".")
+    )
     return (1, numbers, 0, marks, version)
+
+
+def _number(digits: str) -> tuple[int, str]:
+    """Return what sorts as the number does, however many digits it has."""
+    plain = digits.lstrip("0")
+    return len(plain), plain

@@ -45,4 +45,6 @@ def document_row(document: Document | DocumentRow) -> DocumentRow:
         content = path.read_bytes()
     except FileNotFoundError:
         raise NotFound(f"there is no file {str(path)!r}", hint=f"looked for in {Path.cwd()}") from None
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"cannot read {str(path)[:200]!r}: {error}"[:400]) from error
     return definition(check(str(path), content), str(path.resolve()))

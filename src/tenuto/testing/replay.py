@@ -22,7 +22,7 @@ from tenuto.engine.advance import Program, Run, accepts, advance
 from tenuto.engine.model import JOURNAL_VERSION, TERMINAL, Command, Entry, Note, Started
 from tenuto.engine.ports import DocumentRow
 from tenuto.engine.stuck import HistoryMismatch, Stuck
-from tenuto.errors import Invalid, NotFound
+from tenuto.errors import Invalid, NotFound, TenutoError
 from tenuto.language.interpret import Interpreter
 from tenuto.language.load import load
 from tenuto.operations.recorded import RunHistory, read_history
@@ -78,13 +78,23 @@ def program_for(history: RunHistory, workflow: Workflow[..., Any] | Document | N
     if isinstance(workflow, Workflow):
         return PythonProgram(workflow, lambda step: None, Guard())
     if workflow is not None:
-        return Interpreter(load(document_row(workflow).source).data)
+        return _interpreter(document_row(workflow).source)
     if history.run.kind != "document":
         raise NotFound(
             f"{history.workflow} is a workflow in Python, and its code is not given",
             hint="check_replay(history, its_workflow), or --code module",
         )
-    return Interpreter(load(history.run.source).data)
+    return _interpreter(history.run.source)
+
+
+def _interpreter(source: str) -> Interpreter:
+    """Return what a recorded document is played over: it was valid when it was recorded."""
+    try:
+        return Interpreter(load(source).data)
+    except TenutoError:
+        raise
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise Invalid(f"the recorded document is damaged: {error!r}", hint="export the run again") from error
 
 
 class Present:
@@ -108,7 +118,7 @@ class Present:
         if run.kind != "document":
             return self._code.build(row).program
         given = self._documents.get((run.namespace, run.name), row)
-        return Interpreter(load(given.source).data)
+        return _interpreter(given.source)
 
 
 def replay(history: RunHistory, program: Program, name: str) -> None:
