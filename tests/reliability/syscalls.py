@@ -13,6 +13,8 @@ kind of call, and `strace` is attached where the scene begins:
     moving    the same, with the log moved into the database at almost each commit
     rebirth   opening the database that a killed process has left
     end       closing it
+
+At night there are scenes with more in them: children, forks, blobs, snapshots.
 """
 
 from __future__ import annotations
@@ -28,13 +30,15 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any, Final
+from typing import Final
 from unittest import mock
 
 from tests.reliability.evidence import Violation
-from tests.reliability.house.driver import Client, House
+from tests.reliability.house.driver import House
 from tests.reliability.house.ledger import Ledger
 from tests.reliability.house.lives import Died, Nursery
+from tests.reliability.house.squeezed import squeezed
+from tests.reliability.house.stories import Stories
 from tests.reliability.programme import Budget, Caught, Layer, Record
 from tests.servers.provision import CannotRun, program
 
@@ -42,6 +46,7 @@ CALLS: Final = ("fsync", "fdatasync", "pwrite64", "write", "ftruncate", "unlink"
 HERE: Final = "tests.reliability.syscalls"
 POINTS_IN_CI: Final = 48
 CONTROLS_MAX: Final = 12
+SCALE_OF_NIGHTS: Final = 4.0
 AT_ONCE: Final = 2
 PATIENCE_SECONDS: Final = 30.0
 _LINE: Final = re.compile(r"^(\d+)\s+(\w+)\(")
@@ -70,17 +75,25 @@ def moving_often() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def squeezed_and_written() -> Iterator[None]:
+    """Have all bounds small, and the writer's thread write everything."""
+    with by_the_writer(), squeezed():
+        yield
+
+
 @dataclass(frozen=True, slots=True)
 class Scene:
     """A part of a life: where it begins, what changes the process, whether a database is there already.
 
-    `bug` is one of the zoo.
+    `kinds` are the runs that are started in it, one after the other, and how large each is. `bug` is one of the zoo.
     """
 
     name: str
     hold: str
     within: str
     there: bool = False
+    kinds: tuple[tuple[str, int], ...] = (("chain", 2), ("inbox", 1), ("patient", 1))
     bug: str | None = None
 
 
@@ -91,6 +104,11 @@ SCENES: Final = (
     Scene("moving", "opened", "moving_often", there=True),
     Scene("rebirth", "start", "by_the_writer", there=True),
     Scene("end", "close", "by_the_writer"),
+)
+AT_NIGHT: Final = (
+    Scene("busy", "opened", "by_the_writer", kinds=(("everything", 2), ("parent", 2), ("saga", 2))),
+    Scene("large", "opened", "by_the_writer", kinds=(("large", 1), ("rounds", 3), ("listening", 1))),
+    Scene("squeezed", "opened", "squeezed_and_written", kinds=(("everything", 1), ("telling", 2))),
 )
 WITH_BUGS: Final = tuple(
     Scene("early", "opened", "by_the_writer", bug=bug)
@@ -142,7 +160,7 @@ class Stage:
         """Make the database that scenes begin with for which one is there: that of a run that is over, killed."""
         async with self.house(SCENES[1]) as house:
             await house.start()
-            await _story(house, "before")
+            await _story(house, SCENES[1])
             await house.kill()
             shutil.copytree(house.folder, self._made, ignore=shutil.ignore_patterns("*.sock"))
             self._former = house
@@ -167,7 +185,7 @@ class Stage:
     async def _play(self, scene: Scene, house: House, options: list[str]) -> str:
         """Play a scene under strace; if the process dies, go on in another one. Return what strace wrote."""
         life = await house.start(hold=scene.hold)
-        story = asyncio.create_task(_story(house, scene.name))
+        story = asyncio.create_task(_story(house, scene))
         if scene.hold == "close":
             await story
             closing = asyncio.create_task(house.stop())
@@ -215,23 +233,11 @@ class Stage:
         return tracer
 
 
-async def _story(house: House, name: str) -> None:
+async def _story(house: House, scene: Scene) -> None:
     """What one client does, one thing after the other."""
-    client = Client()
-    for kind, n in (("chain", 2), ("inbox", 1), ("patient", 1)):
-        run = f"{name}-{kind}"
-        house.kinds[run] = (kind, n)
-        start = {"workflow": kind, "input": n}
-        await house.insist(client, "start", run, lambda _, start=start: start)
-        if kind == "inbox":
-            await house.insist(client, "signal", run, _letter)
-        elif kind == "patient":
-            await house.insist(client, "cancel", run, lambda _: None)
-        await house.ended(run)
-
-
-def _letter(again: int) -> Any:
-    return {"name": "inbox", "data": {"place": 0, "again": again}}
+    stories = Stories(house, seed=1)
+    for kind, n in scene.kinds:
+        await stories.tell(kind, f"{scene.name}-{kind}", n, Random(1))
 
 
 # ── the layer ────────────────────────────────────────────────────────────────────────────
@@ -256,7 +262,8 @@ async def _play(budget: Budget, strace: Path, began: float) -> Record:
     with Nursery() as nursery:
         stage = Stage(budget.folder, strace, nursery)
         await stage.prepare()
-        points = [point for scene in SCENES for point in _points(scene, await stage.golden(scene))]
+        scenes = SCENES if budget.scale < SCALE_OF_NIGHTS else (*SCENES, *AT_NIGHT)
+        points = [point for scene in scenes for point in _points(scene, await stage.golden(scene))]
         counts["points of the golden runs"] = len(points)
         chosen = iter(_chosen(points, budget))
 

@@ -14,6 +14,8 @@ from typing import Any, Final
 
 import msgspec
 
+from tenuto.errors import StorageFailed, TenutoError, Unavailable
+from tenuto.runtime.control import ask
 from tests.reliability.checker import check
 from tests.reliability.evidence import Call, Evidence, Violation
 from tests.reliability.house import work
@@ -24,6 +26,9 @@ from tests.reliability.reading import builder, read_journals, replayed
 
 SETTLE_SECONDS_MAX: Final = 60.0
 """How long runs may take to end once faults have stopped."""
+
+BY_SOCKET: Final = frozenset({"signal", "emit", "cancel", "suspend", "resume"})
+"""What half of the clients ask over the socket that the command line uses."""
 
 ORPHANS_SECONDS_MAX: Final = 15.0
 """How long children may take to notice that their parent was killed."""
@@ -204,7 +209,10 @@ class House:
         history = (client.id, client.number, verb, run, value)
         self._write(history, "invoke")
         try:
-            answer = await self.life.ask(verb, run, value)
+            if verb in BY_SOCKET and client.id % 2 == 0:
+                answer = await self._ask_at_its_door(verb, run, value)
+            else:
+                answer = await self.life.ask(verb, run, value)
         except Died:
             answer = {"what": "info", "value": ["died", ""]}
         self._look_at(answer)
@@ -212,6 +220,18 @@ class House:
         if answer["what"] == "info":
             client.id, client.number = next(client._ids), 0
         return answer
+
+    async def _ask_at_its_door(self, verb: str, run: str, value: Any) -> dict[str, Any]:
+        """Ask as the command line does: over the socket beside the database."""
+        request: dict[str, Any] = {"verb": verb, "run": run, **(value or {})}
+        if verb == "emit":
+            request["attributes"] = {}
+        try:
+            return {"what": "ok", "value": await ask(self.database, request)}
+        except (Unavailable, StorageFailed) as error:
+            return {"what": "info", "value": ["unavailable", error.message]}
+        except TenutoError as error:
+            return {"what": "fail", "value": [error.code, error.message]}
 
     def _write(self, history: tuple[int, int, str, str, Any], what: Any) -> None:
         client, number, verb, run, value = history
