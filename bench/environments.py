@@ -167,6 +167,12 @@ SYSTEMS: Mapping[str, System] = {
         },
         licence="Apache-2.0",
     ),
+    "airflow": System(
+        modes={"local": WORKS},
+        python=("apache-airflow==3.3.2", "apache-airflow-providers-postgres==7.1.1"),
+        debian=(POSTGRES,),
+        licence="Apache-2.0",
+    ),
     # Not measured: what draws the results.
     "plots": System(modes={}, python=("matplotlib==3.11.2",)),
     "celery": System(
@@ -174,9 +180,7 @@ SYSTEMS: Mapping[str, System] = {
         python=("celery[redis]==5.7.0",),
         debian=(Debian("redis-server", "redis-server"),),
         mark="not durable per step: a task whose worker dies is done again, but a step's result is only in the next message",
-        mode_marks={
-            "prefork-everysec": "may lose what the last second has acknowledged"
-        },
+        mode_marks={"prefork-everysec": "may lose what the last second has acknowledged"},
         licence="Celery: BSD-3-Clause; Redis 7.0: BSD-3-Clause",
     ),
     "spiff": System(
@@ -209,9 +213,7 @@ def make(system: str, folder: Path) -> Environment:
     declared = SYSTEMS[system]
     if declared.environment:
         shared = make(declared.environment, folder)
-        return Environment(
-            (shared.command[0], "-m", f"bench.systems.{system}"), shared.env
-        )
+        return Environment((shared.command[0], "-m", f"bench.systems.{system}"), shared.env)
     place = folder.resolve() / system
     place.parent.mkdir(parents=True, exist_ok=True)
     (place.parent / ".gitignore").write_text("*\n")
@@ -228,13 +230,9 @@ def make(system: str, folder: Path) -> Environment:
             place.mkdir()
             _install(system, declared, place)
             ready.write_text(stamp)
-    own = [
-        str(path) for pattern in declared.paths for path in sorted(place.glob(pattern))
-    ]
+    own = [str(path) for pattern in declared.paths for path in sorted(place.glob(pattern))]
     if len(own) < len(declared.paths):
-        raise CannotInstall(
-            f"{system} has no program for this machine ({platform.platform()})"
-        )
+        raise CannotInstall(f"{system} has no program for this machine ({platform.platform()})")
     search = [
         str(place / "bin"),
         *own,
@@ -259,9 +257,7 @@ def _digest(system: str, declared: System) -> str:
     files = [PINS / f"{system}.txt"]
     if declared.source:
         files += [ROOT / "pyproject.toml", ROOT / "requirements.txt"]
-        files += sorted(
-            path for path in (ROOT / "src").rglob("*") if path.suffix not in NOT_SOURCE
-        )
+        files += sorted(path for path in (ROOT / "src").rglob("*") if path.suffix not in NOT_SOURCE)
     parts += [
         f"{path.relative_to(ROOT)} {hashlib.sha256(path.read_bytes()).hexdigest()}"
         for path in files
@@ -279,9 +275,7 @@ def _install(system: str, declared: System, place: Path) -> None:
         _pip(place, [*constraint, *declared.python])
     if declared.source:
         # The pins have hashes, which a constraint must not have.
-        names = re.findall(
-            r"^[\w.\[\]-]+==\S+", (ROOT / "requirements.txt").read_text(), re.MULTILINE
-        )
+        names = re.findall(r"^[\w.\[\]-]+==\S+", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
         pins = place / "constraints.txt"
         pins.write_text("\n".join(names))
         with tempfile.TemporaryDirectory() as copy:
@@ -289,16 +283,12 @@ def _install(system: str, declared: System, place: Path) -> None:
             _pip(place, ["--constraint", pins, copy])
     if declared.npm:
         if shutil.which("npm") is None:
-            raise CannotInstall(
-                f"{system}'s server comes as an npm package, and there is no npm"
-            )
+            raise CannotInstall(f"{system}'s server comes as an npm package, and there is no npm")
         options = ["--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"]
         _run(["npm", "install", "--prefix", str(place), *options, *declared.npm])
     for package in declared.go:
         if shutil.which("go") is None:
-            raise CannotInstall(
-                f"{system}'s server is built from its Go modules, and there is no go"
-            )
+            raise CannotInstall(f"{system}'s server is built from its Go modules, and there is no go")
         _run(["go", "install", package], {"GOBIN": str(place / "bin"), **GO_BUILD})
 
 
@@ -306,9 +296,7 @@ def _copy_source(folder: Path) -> None:
     """Copy what Tenuto is built of, without what other builds have left there."""
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
-    leave = shutil.ignore_patterns(
-        "__pycache__", *(f"*{suffix}" for suffix in NOT_SOURCE if suffix)
-    )
+    leave = shutil.ignore_patterns("__pycache__", *(f"*{suffix}" for suffix in NOT_SOURCE if suffix))
     shutil.copytree(ROOT / "src", folder / "src", ignore=leave)
 
 
@@ -337,13 +325,9 @@ def _run(command: Sequence[str | Path], extra: Mapping[str, str] | None = None) 
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise CannotInstall(
-            f"{_said(command)} took longer than {INSTALL_SECONDS_MAX} s"
-        ) from None
+        raise CannotInstall(f"{_said(command)} took longer than {INSTALL_SECONDS_MAX} s") from None
     if done.returncode:
-        raise CannotInstall(
-            f"{_said(command)} failed: {(done.stderr or done.stdout)[-1500:].strip()}"
-        )
+        raise CannotInstall(f"{_said(command)} failed: {(done.stderr or done.stdout)[-1500:].strip()}")
     return done.stdout
 
 
@@ -364,9 +348,7 @@ def _debian(wanted: Debian) -> Path:
 
 def _debian_mb(path: Path) -> float:
     """Return the size of the Debian package that a program is of, as the package says it; 0 where it is of none."""
-    owner = subprocess.run(
-        ["dpkg", "-S", path.resolve()], capture_output=True, text=True, check=False
-    ).stdout
+    owner = subprocess.run(["dpkg", "-S", path.resolve()], capture_output=True, text=True, check=False).stdout
     package = owner.partition(":")[0]
     if not package:
         return 0.0
@@ -377,11 +359,7 @@ def _debian_mb(path: Path) -> float:
 def _megabytes(folder: Path) -> float:
     """Return the bytes of all files in millions; links are not followed."""
     return (
-        sum(
-            path.lstat().st_size
-            for path in folder.rglob("*")
-            if path.is_file() and not path.is_symlink()
-        )
+        sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
         / 1e6
     )
 
@@ -399,9 +377,7 @@ def pin(system: str, folder: Path) -> None:
     pins = PINS / f"{system}.txt"
     pins.unlink(missing_ok=True)
     environment = make(system, folder)
-    frozen = _run(
-        [sys.executable, "-m", "pip", "--python", environment.command[0], "freeze"]
-    )
+    frozen = _run([sys.executable, "-m", "pip", "--python", environment.command[0], "freeze"])
     PINS.mkdir(exist_ok=True)
     pins.write_text(frozen)
     (folder.resolve() / system / "ready").write_text(_digest(system, SYSTEMS[system]))
@@ -421,10 +397,7 @@ def main() -> None:
             if options.pin and SYSTEMS[system].python:
                 pin(system, options.folder)
             environment = make(system, options.folder)
-            size = " + ".join(
-                environment.env[name]
-                for name in ("BENCH_INSTALLED_MB", "BENCH_DEBIAN_MB")
-            )
+            size = " + ".join(environment.env[name] for name in ("BENCH_INSTALLED_MB", "BENCH_DEBIAN_MB"))
             print(f"{system}: {' '.join(environment.command)} ({size} MB)")
         except CannotInstall as reason:
             print(f"{system}: cannot be installed: {reason}")
