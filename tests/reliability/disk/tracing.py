@@ -99,6 +99,12 @@ def failing(log: Path, *rules: str) -> list[str]:
     return [str(strace()), *options, *injections, "-o", str(log)]
 
 
+def killing(log: Path, call: str, nth: int) -> list[str]:
+    """Return what to put before a command so that it is killed when it comes to a system call."""
+    options = ["-f", "--seccomp-bpf", "-qqq", "-y", "-e", "signal=none", "-e", f"trace={call}"]
+    return [str(strace()), *options, f"--inject={call}:signal=KILL:when={nth}", "-o", str(log)]
+
+
 def injected(log: Path) -> int:
     """Return how many system calls were made to fail."""
     return log.read_bytes().count(b"(INJECTED)") if log.exists() else 0
