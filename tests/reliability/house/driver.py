@@ -12,8 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
 from tenuto.errors import StorageFailed, TenutoError, Unavailable
 from tenuto.runtime.control import ask
 from tests.reliability.checker import check
@@ -29,6 +27,9 @@ SETTLE_SECONDS_MAX: Final = 60.0
 
 BY_SOCKET: Final = frozenset({"signal", "emit", "cancel", "suspend", "resume"})
 """What half of the clients ask over the socket that the command line uses."""
+
+AGAIN_SECONDS: Final = 0.002
+"""Before somebody asks again who got no answer."""
 
 ORPHANS_SECONDS_MAX: Final = 15.0
 """How long children may take to notice that their parent was killed."""
@@ -228,10 +229,9 @@ class House:
             request["attributes"] = {}
         try:
             return {"what": "ok", "value": await ask(self.database, request)}
-        except (Unavailable, StorageFailed) as error:
-            return {"what": "info", "value": ["unavailable", error.message]}
         except TenutoError as error:
-            return {"what": "fail", "value": [error.code, error.message]}
+            unknown = isinstance(error, Unavailable | StorageFailed)
+            return {"what": "info" if unknown else "fail", "value": [error.code, error.message]}
 
     def _write(self, history: tuple[int, int, str, str, Any], what: Any) -> None:
         client, number, verb, run, value = history
@@ -248,7 +248,7 @@ class House:
             answer = await self.call(client, verb, run, value(again))
             if answer["what"] != "info":
                 return answer
-            await asyncio.sleep(0)
+            await asyncio.sleep(AGAIN_SECONDS)
         raise AssertionError
 
     async def ended(self, run: str) -> dict[str, Any]:
@@ -284,6 +284,7 @@ class House:
             with suppress(TimeoutError):
                 async with asyncio.timeout(left):
                     await self.ended(still[0][0])
+                    await asyncio.sleep(AGAIN_SECONDS)
         self.settled = True
         await self._bereave(ORPHANS_SECONDS_MAX)
         return [(run, status) for run, status in still]
@@ -339,8 +340,3 @@ class House:
                 if output != expected:
                     found.append(Violation("promise", run, f"{kind}({n}) answered {str(output)[:200]}"))
         return found
-
-    def keep(self, folder: Path) -> None:
-        """Write the history beside the database, so that a failing case can be looked at."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "calls.jsonl").write_bytes(b"\n".join(map(msgspec.json.encode, self.calls)))

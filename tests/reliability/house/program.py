@@ -15,7 +15,6 @@ import os
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import (
@@ -204,8 +203,6 @@ class Service:
                 return [(row.id, row.status) for row in await app.desk.journal.open_runs()]
             case "clock":
                 self._clock.forward_seconds = value
-            case "threads":
-                return threading.active_count()
             case _:
                 raise AssertionError(verb)
         return None
