@@ -380,6 +380,14 @@ LEAVES: list[Pair] = [
 NUMBER = itertools.count()
 
 
+def spoken(kind: Any) -> str:
+    """Return how a member of a union is called: those that are called the same cannot be told apart."""
+    text = repr(kind).replace("typing.", "collections.abc.")
+    for abstract, concrete in (("Mapping", "dict"), ("Sequence", "list"), ("Set", "set")):
+        text = text.replace(f"collections.abc.{abstract}[", f"{concrete}[")
+    return text
+
+
 def extended(pairs: st.SearchStrategy[Pair]) -> st.SearchStrategy[Pair]:
     """Return types made of other types, with their values."""
 
@@ -401,8 +409,9 @@ def extended(pairs: st.SearchStrategy[Pair]) -> st.SearchStrategy[Pair]:
             f"Made{next(NUMBER)}", [(f"field{index}", kind) for index, (kind, _) in enumerate(members)]
         )
         kinds = tuple(kind for kind, _ in members)
+        union = (Union[kinds], st.one_of([values for _, values in members]))  # noqa: UP007  # made from a list
         return [
-            (Union[kinds], st.one_of([values for _, values in members])),  # noqa: UP007  # made from a list
+            *([union] if len(set(map(spoken, kinds))) == len(set(kinds)) else []),
             (tuple[kinds], st.tuples(*[values for _, values in members])),
             (made, st.builds(made, *[values for _, values in members])),
         ]
