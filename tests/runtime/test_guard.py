@@ -7,6 +7,7 @@ import collections
 import concurrent.futures
 import contextvars
 import copy
+import cProfile
 import dataclasses
 import datetime
 import decimal
@@ -15,11 +16,13 @@ import functools
 import gc
 import hashlib
 import importlib
+import io
 import json
 import linecache
 import logging
 import os
 import pathlib
+import pdb
 import platform
 import queue
 import random
@@ -49,6 +52,7 @@ import pydantic
 import pytest
 
 from tenuto.authoring.failures import Nondeterministic
+from tenuto.runtime import watching_calls
 from tenuto.runtime.forbidden import FORBIDDEN, forbidden_calls
 from tenuto.runtime.guard import Guard
 
@@ -77,6 +81,18 @@ def things() -> Iterator[None]:
     TEXT.close()
     DATABASE.close()
     POOL.shutdown()
+
+
+BY_HOOK, BY_MONITOR = "by a profile hook", "by monitoring"
+EYES = [BY_HOOK, BY_MONITOR] if sys.version_info >= (3, 12) else [BY_HOOK]
+
+
+@pytest.fixture(autouse=True, params=EYES)
+def eyes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Have guards see calls in each way that this Python has: a hook is what remains without a monitor."""
+    if request.param == BY_HOOK and BY_MONITOR in EYES:
+        monkeypatch.setattr(watching_calls, "the_monitor", lambda: None)
+    return str(request.param)
 
 
 CAUGHT: list[tuple[Callable[[], object], str, str]] = [
@@ -261,24 +277,17 @@ PASSING: dict[str, Callable[[], object]] = {
     "the platform's name": lambda: sys.platform,
     "a silent log record": lambda: LOG_OF_A_USER.debug("nobody listens"),
     "collecting garbage": lambda: gc.collect(),
-    "text in memory": lambda: __import__("io").StringIO().write("a"),
+    "text in memory": lambda: io.StringIO().write("a"),
 }
 
 
 def watched(code: Callable[[], object]) -> Nondeterministic | None:
     """Return what the guard caught in some code."""
-    guard = Guard(TABLES)
-    guard.enter()
     try:
-        code()
+        Guard().run(code)
     except Nondeterministic as error:
         return error
-    finally:
-        guard.leave()
     return None
-
-
-TABLES = forbidden_calls()
 
 
 @pytest.mark.parametrize(("code", "what", "hint"), CAUGHT, ids=[what for _, what, _ in CAUGHT])
@@ -302,24 +311,20 @@ def test_what_gives_the_same_again_passes(code: Callable[[], object]) -> None:
 
 def test_other_peoples_garbage_is_not_collected_meanwhile() -> None:
     """What its finalizers do is not the workflow's doing; afterwards all is as before."""
-    guard, found = Guard(TABLES), []
+    guard, found = Guard(), []
     for enabled in (True, False):
         (gc.enable if enabled else gc.disable)()
-        guard.enter()
-        found.append(gc.isenabled())
-        guard.leave()
-        found.append(gc.isenabled())
+        found += [guard.run(gc.isenabled), gc.isenabled()]
     gc.enable()
 
     assert found == [False, True, False, False]
 
 
 def test_without_a_guard_nothing_is_caught() -> None:
-    """The guard watches from `enter` to `leave`, no longer (negative control)."""
-    guard = Guard(TABLES)
+    """The guard watches slices, and nothing else (negative control)."""
+    guard = Guard()
     before = time.time()
-    guard.enter()
-    guard.leave()
+    guard.run(int)
 
     assert time.time() >= before
     assert guard.caught is None
@@ -412,7 +417,7 @@ def test_a_library_is_blamed_at_the_line_that_calls_it(tmp_path: Path) -> None:
 def test_an_installed_workflow_is_blamed_itself(tmp_path: Path) -> None:
     """Where all the code is installed, its outermost line is named."""
     module = _installed(tmp_path, "import time\ndef body():\n    return time.time()\n")
-    guard = Guard(TABLES)
+    guard = Guard()
 
     with pytest.raises(Nondeterministic) as caught:
         guard.run(module["body"])
@@ -422,7 +427,7 @@ def test_an_installed_workflow_is_blamed_itself(tmp_path: Path) -> None:
 
 def test_what_runs_around_a_slice_is_not_blamed(tmp_path: Path) -> None:
     """The search for the user's line ends where the slice began."""
-    guard = Guard(TABLES)
+    guard = Guard()
 
     assert time.time() > 0
     with pytest.raises(Nondeterministic) as caught:
@@ -432,7 +437,7 @@ def test_what_runs_around_a_slice_is_not_blamed(tmp_path: Path) -> None:
 
 def test_a_swallowed_error_is_kept() -> None:
     """Code that catches everything is found out by `caught`; the next slice starts anew."""
-    guard = Guard(TABLES)
+    guard = Guard()
 
     def swallow() -> str:
         try:
@@ -461,7 +466,7 @@ def test_exception_handlers_do_not_swallow_it() -> None:
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, GeneratorExit])
 def test_errors_leave_the_guard_in_order(error: type[BaseException]) -> None:
     """After any exception the thread is as it was, and the guard works again."""
-    guard = Guard(TABLES)
+    guard = Guard()
 
     def fail() -> None:
         raise error
@@ -476,31 +481,79 @@ def test_errors_leave_the_guard_in_order(error: type[BaseException]) -> None:
     assert time.time() > 0
 
 
-def test_a_profiler_is_left_alone() -> None:
-    """A thread that is being profiled keeps its profiler, and the guard steps aside."""
+def test_a_profiler_is_left_alone(eyes: str) -> None:
+    """A thread that is being profiled keeps its profiler; a hook steps aside, as there is room for one only."""
     seen: list[str] = []
 
     def profiler(frame: FrameType, event: str, arg: object) -> None:
         seen.append(event)
 
-    guard = Guard(TABLES)
+    guard = Guard()
     sys.setprofile(profiler)
     try:
-        guard.enter()
-        during, now = sys.getprofile(), time.time()
-        guard.leave()
+        during = guard.run(sys.getprofile)
+        caught = watched(lambda: time.time())
         after = sys.getprofile()
     finally:
         sys.setprofile(None)
 
     assert (profiler, profiler) == (during, after)
-    assert now > 0
+    assert (eyes == BY_MONITOR) == (caught is not None)
     assert "c_call" in seen
+
+
+def test_a_profiler_of_the_standard_library_sees_what_it_always_sees() -> None:
+    """`cProfile` counts the calls of watched code; from 3.12 on it is no hook, so that nobody steps aside."""
+    profile = cProfile.Profile()
+    with profile:
+        caught = watched(lambda: helper())
+    called = {entry.code.co_name for entry in profile.getstats() if not isinstance(entry.code, str)}
+
+    assert "helper" in called
+    assert (sys.version_info >= (3, 12)) == (caught is not None)
+
+
+def test_a_tracer_sees_what_it_always_sees() -> None:
+    """A debugger or a coverage tool that traces lines goes on, and what it does itself is not caught."""
+    seen: list[tuple[str, float]] = []
+
+    def tracer(frame: FrameType, event: str, arg: object) -> Any:
+        seen.append((frame.f_code.co_name, time.time()))
+        return tracer
+
+    before = sys.gettrace()
+    sys.settrace(tracer)
+    try:
+        passed, caught = watched(lambda: Order(1)), watched(lambda: helper())
+    finally:
+        sys.settrace(before)
+
+    assert passed is None
+    assert caught is not None
+    assert {"helper", "__init__"} <= {name for name, _ in seen}
+
+
+def test_a_debugger_may_be_called() -> None:
+    """`breakpoint()` works in a workflow: what the debugger reads and writes is not the workflow's doing."""
+    typed, shown = io.StringIO("p 6 * 7\ncontinue\n"), io.StringIO()
+    before = sys.gettrace()
+
+    def body() -> float:
+        pdb.Pdb(stdin=typed, stdout=shown, nosigint=True).set_trace()
+        return time.time()
+
+    try:
+        caught = watched(body)
+    finally:
+        sys.settrace(before)
+
+    assert "42" in shown.getvalue()
+    assert caught is not None
 
 
 def test_other_threads_are_not_watched() -> None:
     """A guard watches the thread that entered it, no other."""
-    guard = Guard(TABLES)
+    guard = Guard()
     ready, done, answers = threading.Event(), threading.Event(), []
 
     def other() -> None:
@@ -510,11 +563,13 @@ def test_other_threads_are_not_watched() -> None:
 
     thread = threading.Thread(target=other)
     thread.start()
-    guard.enter()
-    ready.set()
-    while not answers:
-        pass
-    guard.leave()
+
+    def slice_of_this_thread() -> None:
+        ready.set()
+        while not answers:
+            pass
+
+    guard.run(slice_of_this_thread)
     done.wait()
     thread.join()
 
@@ -537,7 +592,7 @@ OF_SOME_VERSIONS = {"_thread.start_joinable_thread", "_asyncio._get_event_loop"}
 
 def test_every_name_in_the_table_exists() -> None:
     """A misspelt name would forbid nothing."""
-    assert set(TABLES.missing) <= OF_SOME_VERSIONS
+    assert set(forbidden_calls().missing) <= OF_SOME_VERSIONS
 
 
 def test_no_name_is_forbidden_twice() -> None:

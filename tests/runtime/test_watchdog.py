@@ -9,11 +9,8 @@ from threading import Event, Thread
 import pytest
 
 from tenuto.authoring.failures import Nondeterministic
-from tenuto.runtime.forbidden import forbidden_calls
 from tenuto.runtime.guard import Guard
 from tenuto.runtime.watchdog import LOOKS, Watchdog
-
-TABLES = forbidden_calls()
 
 
 def never_ends() -> None:
@@ -39,7 +36,7 @@ def in_another_thread(code: Callable[[], object]) -> Thread:
 
 def test_an_endless_loop_is_broken_off() -> None:
     """The error names the line that the code was at, and says what to do."""
-    guard = Guard(TABLES)
+    guard = Guard()
     watchdog = Watchdog(guard, seconds=0.02)
     watchdog.start()
     try:
@@ -58,7 +55,7 @@ def test_an_endless_loop_is_broken_off() -> None:
 
 def test_a_slice_is_broken_off_only_after_all_looks() -> None:
     """Looks at the same slice are counted, so a process that was stopped for long loses nothing."""
-    guard = Guard(TABLES)
+    guard = Guard()
     watchdog = Watchdog(guard)
     looked: list[bool] = []
     entered = Event()
@@ -81,7 +78,7 @@ def test_a_slice_is_broken_off_only_after_all_looks() -> None:
 
 def test_slices_that_end_are_never_broken_off() -> None:
     """Any number of looks at different slices, or between slices, does nothing (negative control)."""
-    guard = Guard(TABLES)
+    guard = Guard()
     watchdog = Watchdog(guard)
     looked = []
     for _ in range(3 * LOOKS):
@@ -94,7 +91,7 @@ def test_slices_that_end_are_never_broken_off() -> None:
 
 def test_an_import_is_not_broken_off() -> None:
     """A module that takes long to import stays whole."""
-    guard = Guard(TABLES)
+    guard = Guard()
     entered, go_on = Event(), []
     body = compile("while not go_on: pass", "slow_module.py", "exec")
     names = {"__name__": "importlib.of_a_module", "go_on": go_on}
@@ -119,7 +116,7 @@ def test_an_import_is_not_broken_off() -> None:
 
 def test_nothing_comes_after_the_slice() -> None:
     """However close the end of a slice is to the watchdog's strike, the exception comes in it or not at all."""
-    guard = Guard(TABLES)
+    guard = Guard()
     stopped: list[bool] = []
     struck = outside = 0
 

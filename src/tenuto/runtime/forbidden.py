@@ -13,9 +13,10 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from dis import opmap
-from functools import reduce
+from functools import cache, cached_property, reduce
+from pathlib import Path
 from types import BuiltinMethodType, CodeType, FrameType, FunctionType, MethodDescriptorType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 CLOCK: Final = "reads the clock"
 CHANCE: Final = "is left to chance"
@@ -223,6 +224,9 @@ HARMLESS: Final = frozenset(
 )
 """Top-level modules that read what belongs to the program itself: code, its text, time zones."""
 
+OWN: Final = f"{Path(__file__).parent.parent}{os.sep}"
+"""Where our own code lies."""
+
 INSTALLED: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 """What the paths of installed packages have in them."""
 
@@ -244,11 +248,15 @@ class Call:
         return self.name.removeprefix("_io.").removesuffix(".__init__")
 
 
-@dataclass(frozen=True, slots=True)
-class Tables:
-    """The forbidden calls, keyed by what a profile hook is given."""
+Judge: TypeAlias = Callable[[FrameType, Call], None]
+"""Raises for a forbidden call that is about to be made in a frame; returns if it is harmless there."""
 
-    functions: dict[object, Call] = field(default_factory=dict)
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """The forbidden calls, keyed by what whoever sees calls is given."""
+
+    functions: dict[Any, Call] = field(default_factory=dict)
     """By C function, or C method bound to one object."""
     methods: dict[type, dict[str, Call]] = field(default_factory=dict)
     """By class and name, for the C methods of any instance."""
@@ -257,7 +265,24 @@ class Tables:
     missing: list[str] = field(default_factory=list)
     """Names that this Python, on this system, does not have."""
 
+    @cached_property
+    def kinds(self) -> frozenset[type]:
+        """What a forbidden C function can be bound to, by its class."""
+        return frozenset(self.methods) | {type(getattr(one, "__self__", None)) for one in self.functions}
 
+    @cached_property
+    def names_of_codes(self) -> frozenset[str]:
+        """What the forbidden Python functions are called."""
+        return frozenset(code.co_name for code in self.codes)
+
+    @cached_property
+    def names_of_functions(self) -> frozenset[str]:
+        """What the forbidden C functions are called, where text and containers have no such method too."""
+        names = {function.__name__ for function in self.functions}.union(*self.methods.values())
+        return frozenset(names.difference(*map(dir, (str, bytes, list, dict, set))))
+
+
+@cache
 def forbidden_calls() -> Tables:
     """Look up everything in `FORBIDDEN`; what this Python does not have is left out and named."""
     tables = Tables()

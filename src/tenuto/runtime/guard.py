@@ -1,32 +1,31 @@
 """Watches workflow code while it runs for the first time, and stops calls that a replay could not repeat.
 
-A thread's profile hook is told of every call, also of those deep inside libraries, before it is made. The
-hook costs about 0.1 µs a call or return, so that one can afford it for a live slice; replay goes without.
+`watching_calls` sees every call, also those deep inside libraries, before it is made. That costs about
+0.1 µs a call, so that one can afford it for a live slice; replay goes without.
 """
 
 from __future__ import annotations
 
 import ctypes
 import gc
-import os
 import site
 import sys
 import sysconfig
 from collections.abc import Callable, Coroutine, Iterator
-from pathlib import Path
-from sys import _getframe, getprofile, setprofile
+from operator import call
 from threading import Lock, get_ident
-from types import FrameType, ModuleType
+from types import FrameType
 from typing import Any, Final, TypeVar
 
 from tenuto.authoring.failures import Nondeterministic
-from tenuto.runtime.forbidden import ADVICE, CALL_AS_STEP, HARMLESS, INSTALLED, Call, Tables, forbidden_calls
+from tenuto.runtime.forbidden import ADVICE, CALL_AS_STEP, HARMLESS, INSTALLED, OWN, Call
+from tenuto.runtime.watching_calls import eyes_for
 
-OWN: Final = f"{Path(__file__).parent.parent}{os.sep}"
 GENERATED: Final = ("<frozen ", "<string>", "<attrs generated ", "<__array_function__ ")
 GO_BETWEENS: Final = frozenset({"_collections_abc", "collections.abc", "contextlib", "functools"})
 PUBLIC: Final = {"genericpath": "os.path", "posixpath": "os.path", "ntpath": "os.path"}
 DEBUGGERS: Final = frozenset({"bdb", "pdb", "pydevd", "_pydevd_bundle", "debugpy"})
+_LEFT_ALONE: Final = HARMLESS | DEBUGGERS
 
 Answer = TypeVar("Answer")
 
@@ -34,25 +33,23 @@ Answer = TypeVar("Answer")
 class Guard:
     """Stops calls whose answer a replay could not repeat; one for each thread that runs workflow code.
 
-    `enter()` and `leave()` enclose a slice, in the same thread; they do not nest. A thread that is being
-    profiled is left alone. After the first catch the rest of the slice is not watched (Python takes the
-    hook away), so `caught` keeps it: code that swallowed the exception is found out all the same.
+    Slices, what `run` and `resume` run, do not nest: one inside another is not told apart from it. After
+    the first catch the rest of the slice is not watched, so `caught` keeps it: code that swallowed the
+    exception is found out all the same.
 
     A slice that never ends can be broken off from another thread (`break_off`, for the `Watchdog`). Its
-    exception comes between any two instructions of this thread, so it might come in `leave()` itself:
-    whoever uses a watchdog goes through `run()`, or calls `leave()` again if it raised.
+    exception comes between any two instructions of this thread, also in `_leave()` itself: so that is
+    called again if it raised, and nothing that was meant for a slice comes after it.
     """
 
-    def __init__(self, tables: Tables | None = None) -> None:
+    def __init__(self) -> None:
         self.caught: Nondeterministic | None = None
-        """What was caught since the last `enter()`."""
+        """What was caught in the last slice."""
         self.slice = 0
-        """Counts each `enter()` and `leave()`: odd inside a slice."""
-        self._tables = tables or forbidden_calls()
+        """Counts each beginning and end of a slice: odd inside one."""
         self._standard = _standard_library()
-        self._hook = self._make_hook()
-        self._outer: FrameType | None = None
-        self._thread = 0
+        self._thread = get_ident()
+        self._eyes = eyes_for(self._thread, self._judge)
         self._watching = False
         self._collecting = False
         self._broken_off = -1
@@ -60,46 +57,45 @@ class Guard:
 
     def run(self, code: Callable[[], Answer]) -> Answer:
         """Run one slice, watched; nothing that was meant for it comes after it."""
-        try:
-            try:
-                self.enter()
-                return code()
-            finally:
-                self.leave()
-        except BaseException:
-            self.leave()
-            raise
+        answer: Answer = self._run(code, call, code)
+        return answer
 
     def resume(self, coroutine: Coroutine[Any, Any, Any], value: Any, error: BaseException | None) -> Any:
         """Let a coroutine go on with a value or an exception, watched, as `run` does."""
+        if error is None:
+            return self._run(coroutine, coroutine.send, value)
+        return self._run(coroutine, coroutine.throw, error)
+
+    def _run(self, code: object, go_on: Callable[[Any], Any], given: Any) -> Any:
         try:
             try:
-                self.enter()
-                return coroutine.send(value) if error is None else coroutine.throw(error)
+                thread = get_ident()
+                if thread != self._thread:
+                    self._thread, self._eyes = thread, eyes_for(thread, self._judge)
+                eyes = self._eyes
+                self.caught = None
+                self.slice |= 1
+                # A thread that somebody profiles already is left alone.
+                if eyes.occupied() is None:
+                    if eyes.follow is not None:
+                        eyes.follow(code)
+                    self._watching = True
+                    if gc.isenabled():
+                        # What somebody else's objects do when they are collected is not the workflow's doing.
+                        self._collecting = True
+                        gc.disable()
+                    eyes.open()
+                return go_on(given)
             finally:
-                self.leave()
+                self._leave()
         except BaseException:
-            self.leave()
+            self._leave()
             raise
 
-    def enter(self) -> None:
-        """Begin to watch this thread, unless somebody profiles it already."""
-        self.caught = None
-        self._thread = self._thread or get_ident()
-        self._outer = _getframe(1)
-        self.slice |= 1
-        if getprofile() is None:
-            self._watching = True
-            if gc.isenabled():
-                # What somebody else's objects do when they are collected is not the workflow's doing.
-                self._collecting = True
-                gc.disable()
-            setprofile(self._hook)
-
-    def leave(self) -> None:
-        """Watch no longer; may be called again, or without `enter()`."""
+    def _leave(self) -> None:
+        """Watch no longer; may be called again."""
         if self._watching:
-            setprofile(None)
+            self._eyes.close()
             self._watching = False
             if self._collecting:
                 self._collecting = False
@@ -112,7 +108,6 @@ class Guard:
                 pass
             for _ in range(2):
                 pass
-        self._outer = None
 
     def break_off(self, slice: int, message: str, hint: str) -> bool:
         """Raise `Nondeterministic` in the guarded thread if it still runs this slice; from another thread.
@@ -135,33 +130,10 @@ class Guard:
             self.caught = error
             return _raise_in(self._thread, _class_that_makes(error))
 
-    def _make_hook(self) -> Callable[[FrameType, str, Any], object]:
-        functions, methods, codes = self._tables.functions, self._tables.methods, self._tables.codes
-        names = frozenset(code.co_name for code in codes)
-        kinds = frozenset(methods) | {type(getattr(function, "__self__", None)) for function in functions}
-
-        # This runs twice for every call that the code makes. Two cheap tests let nearly everything pass:
-        # what a C function is bound to, and the name of a Python function (a string knows its hash; that of
-        # a code object is made anew each time).
-        def hook(frame: FrameType, event: str, arg: Any) -> None:
-            if event == "c_call":
-                kind = type(arg.__self__)
-                if kind is ModuleType:
-                    if arg in functions:
-                        self._judge(frame, functions[arg])
-                elif kind in kinds:
-                    found = functions.get(arg) or methods.get(kind, {}).get(arg.__name__)
-                    if found is not None:
-                        self._judge(frame, found)
-            elif event == "call" and frame.f_code.co_name in names:
-                found = codes.get(frame.f_code)
-                if found is not None:
-                    self._judge(frame, found)
-
-        return hook
-
     def _judge(self, frame: FrameType, call: Call) -> None:
         """Raise for a forbidden call, unless it is harmless where it stands."""
+        if self.caught is not None:
+            return
         stack = list(self._stack(frame))
         if any(map(_is_harmless, stack)) or not call.applies(frame):
             return
@@ -175,10 +147,10 @@ class Guard:
         raise self.caught
 
     def _stack(self, frame: FrameType | None) -> Iterator[FrameType]:
-        """Yield the frames from a call outwards, up to the one that called `enter()`."""
+        """Yield the frames from a call outwards, up to where the slice begins."""
         while frame is not None:
             yield frame
-            if frame is self._outer:
+            if frame.f_code is _SLICE:
                 return
             frame = frame.f_back
 
@@ -197,6 +169,10 @@ class Guard:
         return file.startswith((*self._standard, *GENERATED)) or any(part in file for part in INSTALLED)
 
 
+_SLICE: Final = Guard._run.__code__
+"""Where the frames of a slice end."""
+
+
 def _standard_library() -> tuple[str, ...]:
     """Return where the standard library and installed packages lie."""
     paths = sysconfig.get_paths()
@@ -205,13 +181,14 @@ def _standard_library() -> tuple[str, ...]:
 
 
 def _is_harmless(frame: FrameType) -> bool:
-    """Whether a frame belongs to what may read files or write at any time: imports, clean-up, warnings.
+    """Whether a frame belongs to what may read files or write at any time: imports, clean-up, warnings,
+    debuggers.
 
     Clean-up comes when the garbage collector does: what libraries let it call is not the workflow's doing.
     """
     code, module = frame.f_code, _module(frame)
     return (
-        module.partition(".")[0] in HARMLESS
+        module.partition(".")[0] in _LEFT_ALONE
         or code.co_name == "__del__"
         or (module == "weakref" and code.co_name in {"__call__", "_exitfunc"})
         or any(_code_of(callback) is code for callback in gc.callbacks)
