@@ -1,11 +1,12 @@
 # The project's verbs; `make` alone lists them.
 
 PYTHON ?= python3
+MINUTES ?= 60
 BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run resume check test bench picture pins clean
+.PHONY: help setup run resume check test compiled faults bench wheel picture pins clean
 
 help: ## List the verbs
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r verb text; do \
@@ -33,8 +34,17 @@ check: $(READY) ## Format, lint and types
 test: $(READY) ## Every test; brings the servers that they need
 	@$(BIN)/pytest
 
-bench: $(READY) ## Measure; figures with machine and commit
-	@for file in bench/*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+compiled: $(READY) ## The engine's tests on a compiled wheel, as it is released
+	@sh scripts/test_compiled.sh
+
+faults: $(READY) ## Break it for an hour (MINUTES=60); the record is docs/reliability.md
+	@$(BIN)/python -m tests.reliability --minutes $(MINUTES) --page docs/reliability.md
+
+bench: $(READY) ## Measure beside other systems for an hour (MINUTES=60); the results are bench/RESULTS.md
+	@$(BIN)/python -m bench --minutes $(MINUTES)
+
+wheel: $(READY) ## Build a wheel in dist/, its hot path compiled
+	@sh scripts/wheel.sh
 
 picture: $(READY) ## Make the README's picture anew from a real run
 	@$(BIN)/python scripts/picture.py docs/images/onboarding.svg
@@ -47,4 +57,4 @@ pins: $(READY) ## Choose new versions of all dependencies
 		--group dev --constraint requirements.txt --output-file requirements-dev.txt
 
 clean: ## Remove what setup and runs made
-	@rm -rf .venv .tenuto
+	@rm -rf .venv .tenuto .bench dist

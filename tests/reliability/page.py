@@ -1,0 +1,142 @@
+"""Writes the record of the fault programme as a page: what was done, what was found, what would have been found."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sqlite3
+import subprocess
+import tomllib
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from tests.reliability.programme import Layer, Record
+from tests.reliability.zoo import NOT_YET
+
+HERE: Final = Path(__file__).parent
+FOUND: Final = HERE / "found.toml"
+"""Every bug that the programme has found: `what`, `layer`, `case` to see it again, `fix`."""
+
+HEAD: Final = """\
+# Reliability: the record
+
+*Every accepted start, signal, decision and step result is recorded exactly once, before it is acknowledged. A step whose
+outcome is recorded never runs again. A step may be started more than once if a process or the network fails before its
+outcome is recorded; every attempt carries the same idempotency key.*
+
+This page is the record of trying to break that. One command plays it again and writes this page:
+
+<!-- not run: it takes the minutes that it is given -->
+```sh
+make faults MINUTES=60
+```
+
+`make test` carries the same layers at a small size. `python -m tests.reliability --help` plays single layers and seeds. One checker
+(`tests/reliability/checker.py`) judges them all: over what clients were told, what the journals hold, and a ledger that an
+outside system keeps of every effect. It checks that acknowledged starts exist and end (I1), equal keys give one run (I2), journals
+have no gaps (I3), an outcome is recorded once and nothing is done after it (I4), nothing starts after the end (I5), timers are
+never early and fire once (I6), signals count once and in order (I7), journals fold to the same again (I10), secrets stand nowhere (I11), a tick starts
+one run (I12). The hash chain and epochs of I3, and I8 and I9, come with governance and clusters; ticks come with the server.
+"""
+
+
+def written(layers: Sequence[Layer], records: Sequence[Record], minutes: float, seed: int) -> str:
+    """Return the page."""
+    parts = [HEAD, _where(minutes, seed), "## What was done\n", _done(layers, records)]
+    parts += [_details(layers, records), "## Would it have noticed?\n", _caught(layers, records)]
+    parts += ["## What it found\n", _found()]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _where(minutes: float, seed: int) -> str:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return (
+        f"Last played {datetime.now(UTC):%Y-%m-%d} at commit {commit()}, {minutes:g} minutes, first seed {seed}: {os.cpu_count()} processors,"
+        f" {memory:.0f} GiB, {platform.system()} {platform.release()}, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}.\n"
+    )
+
+
+def commit() -> str:
+    """Return the commit that is played, and whether there are changes beside it."""
+    short = _git("rev-parse", "--short", "HEAD")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", "src", "tests")
+    return f"`{short}`" + (" with changes" if changed else "") if short else "unknown"
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=HERE, capture_output=True, text=True, check=False, timeout=30
+        )
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip()
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    lines += [
+        "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in rows
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _done(layers: Sequence[Layer], records: Sequence[Record]) -> str:
+    return _table(
+        ["layer", "cases", "seconds", "violations"],
+        [
+            [
+                f"{layer.name} {layer.title}",
+                f"{record.cases:,}",
+                f"{record.seconds:,.0f}",
+                str(len(record.violations))
+                + (f" ({', '.join(record.failing[:10])})" if record.failing else ""),
+            ]
+            for layer, record in zip(layers, records, strict=True)
+        ],
+    )
+
+
+def _details(layers: Sequence[Layer], records: Sequence[Record]) -> str:
+    parts = []
+    for layer, record in zip(layers, records, strict=True):
+        said = [f"{name} {count:,}" for name, count in record.counts.items()]
+        lines = [f"- **{layer.name}**: {', '.join(said)}."] if said else [f"- **{layer.name}**:"]
+        lines += [f"  - {name}: {figure}" for name, figure in record.figures.items()]
+        lines += [f"  - not played: {missing}" for missing in record.not_played]
+        parts.append("\n".join(lines))
+    return "\n".join(parts) + "\n"
+
+
+def _caught(layers: Sequence[Layer], records: Sequence[Record]) -> str:
+    rows = [
+        [
+            caught.bug,
+            layer.name,
+            "**not noticed**" if caught.cases is None else f"{caught.cases:,}",
+            ", ".join(caught.by),
+            f"{caught.seconds:.1f}",
+        ]
+        for layer, record in zip(layers, records, strict=True)
+        for caught in record.caught
+    ]
+    text = (
+        "Bugs that were put into the engine on purpose, and settings known to lose data: each has to be noticed. Cases are seeds, kills, power"
+        " cuts or states until that happened.\n\n"
+    )
+    text += _table(["seeded bug", "layer", "cases until noticed", "by", "seconds"], rows)
+    text += "\nNot possible yet: " + "; ".join(f"{bug} ({why})" for bug, why in NOT_YET.items()) + ".\n"
+    return text
+
+
+def found() -> list[dict[str, Any]]:
+    """Return the bugs that the programme has found so far."""
+    bugs: list[dict[str, Any]] = tomllib.loads(FOUND.read_text(encoding="utf-8"))["bug"]
+    return bugs
+
+
+def _found() -> str:
+    rows = [[bug["what"], bug["layer"], bug["case"], bug["fix"]] for bug in found()]
+    return _table(["bug", "layer", "seed or case", "mended in"], rows)
