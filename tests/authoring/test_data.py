@@ -46,7 +46,7 @@ import jsonschema_rs
 import msgspec
 import pydantic
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tenuto.authoring.data import DEEPEST, Codec
@@ -437,11 +437,26 @@ def in_keys(pair: Pair) -> Pair:
     return dict[kind, int], st.dictionaries(values, st.integers(0, 9), max_size=3)
 
 
+def can_be_declared(pair: Pair) -> bool:
+    """Whether its type has a codec: one type in two spellings, as `dict | Mapping`, makes no union."""
+    try:
+        Codec(pair[0], "the value")
+    except Invalid as refusal:
+        if "two of its members are called" not in refusal.message:
+            raise
+        return False
+    return True
+
+
 SETS = st.sampled_from([made for pair in HASHABLE for made in in_sets(pair)])
 DICTS = st.sampled_from([in_keys(pair) for pair in KEYS])
-PAIRS = st.recursive(st.sampled_from(LEAVES) | SETS | DICTS, extended, max_leaves=5)
+PAIRS = st.recursive(st.sampled_from(LEAVES) | SETS | DICTS, extended, max_leaves=5).filter(can_be_declared)
+
+# On a fresh machine Hypothesis makes a table of all characters first, which may take more than a second.
+patient = settings(suppress_health_check=[HealthCheck.too_slow])
 
 
+@patient
 @given(st.data())
 def test_what_comes_back_is_what_was_sent(data: st.DataObject) -> None:
     """For every type that may be declared and every value of it: equal, and of the same types."""
@@ -451,6 +466,7 @@ def test_what_comes_back_is_what_was_sent(data: st.DataObject) -> None:
     assert same(value, crossed(kind, value))
 
 
+@patient
 @given(st.data())
 def test_the_same_value_is_written_alike_whatever_the_order_of_its_sets(data: st.DataObject) -> None:
     """Replayed arguments are compared with recorded ones, in processes that hash differently."""
@@ -465,6 +481,7 @@ def test_the_same_value_is_written_alike_whatever_the_order_of_its_sets(data: st
     )
 
 
+@patient
 @given(st.data())
 def test_decoding_never_fails_but_with_one_clear_error(data: st.DataObject) -> None:
     """Whatever JSON is given for whatever type: a value, or InvalidInput with a hint."""
