@@ -16,13 +16,21 @@ from celery import Celery
 HOLDS: Final = "BENCH_HOLD" in os.environ
 REDIS: Final = os.environ.get("BENCH_REDIS", "")
 
+VISIBILITY: Final[dict[str, float]] = (
+    {
+        "visibility_timeout": float(os.environ["BENCH_VISIBILITY_SECONDS"]),
+        "unacked_restore_interval": 1,  # what a worker that is gone has left is looked for every second,
+        "unacked_restore_throttle": 1,  # not every hundred
+    }
+    if "BENCH_VISIBILITY_SECONDS" in os.environ
+    else {"visibility_timeout": 86_400.0}
+)
+
 app = Celery("bench", broker=REDIS, backend=REDIS)
 app.conf.update(
     task_acks_late=True,  # a task whose worker dies is given to another
     worker_prefetch_multiplier=64,  # for many short tasks, as its guide to optimizing says
-    broker_transport_options={
-        "visibility_timeout": float(os.environ.get("BENCH_VISIBILITY_SECONDS", "86400"))
-    },
+    broker_transport_options=VISIBILITY,
     task_compression=None,
     worker_cancel_long_running_tasks_on_connection_loss=False,
     broker_connection_retry_on_startup=True,
