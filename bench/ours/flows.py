@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from bench.measuring import STEPS
 from tenuto import App, Handle, Signal, each, sleep_until, step, workflow
+from tenuto.engine.ports import Chance, Clock
 
 AT_ONCE: Final = 200
 """Calls of one `each` under way."""
@@ -248,12 +249,19 @@ class Opened:
 
 
 @asynccontextmanager
-async def opened(folder: Path, mode: str) -> AsyncIterator[Opened]:
+async def opened(
+    folder: Path, mode: str, *, clock: Clock | None = None, chance: Chance | None = None
+) -> AsyncIterator[Opened]:
     """Open an App as the reference says, on a database in a folder."""
     connections = Connections()
     documents = [] if mode == "code" else _write_documents(folder)
     workflows, steps = (WORKFLOWS, ()) if mode == "code" else ((), STEPS_OF_DOCUMENTS)
     async with App(
-        workflows=workflows, steps=steps, documents=documents, database=folder / "tenuto.db"
+        workflows=workflows,
+        steps=steps,
+        documents=documents,
+        database=folder / "tenuto.db",
+        clock=clock,
+        chance=chance,
     ) as app:
         yield Opened(app, mode, folder, connections)
