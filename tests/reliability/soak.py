@@ -5,7 +5,7 @@ and its children killed; meanwhile its memory, files, threads, and the sizes of 
 lines are fitted through what comes after warming up. In its rough part lives end by SIGKILL. Then all is checked.
 
     memory       grows by less than so many bytes with each run
-    database     grows by the same with each run, at the end as in the beginning
+    database     grows by the same with each run, at the end as in the beginning (with enough runs to tell)
     log          stays below its bound
     files, threads   are as many at the end as in the beginning, but for a few
 """
@@ -45,6 +45,7 @@ LOAD: Final = 0.5
 """Of one processor, which is all that a process of ours can use."""
 
 CONTROL_SECONDS: Final = 1.0
+PACE_SECONDS: Final = 0.25
 SAMPLES_PER_CYCLE: Final = 400
 WARM: Final = 0.4
 """The share of the steady part after which what grew has to have grown enough."""
@@ -52,6 +53,8 @@ WARM: Final = 0.4
 BYTES_PER_RUN_MAX: Final = 6_000
 """How much memory a run may leave behind: nothing; but in some seconds a fit has noise."""
 
+RUNS_TO_TELL: Final = 1_000
+DATABASE_GROWTH_MAX: Final = 1.3
 REPLAYS_MAX: Final = 2_000
 """How many runs of a cycle are folded again."""
 
@@ -62,9 +65,13 @@ CLOCK_SECONDS_MAX: Final = 0.3
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """What was measured at one moment; sizes in bytes, `runs` are those that have ended in this life."""
+    """What was measured at one moment; sizes in bytes, `runs` are those that have ended in this life.
+
+    `at` and `processor` are seconds: of the clock, and those in which the process had a processor.
+    """
 
     at: float
+    processor: float
     runs: int
     memory: int
     files: int
@@ -107,6 +114,7 @@ def sample(house: House, runs: int) -> Sample:
     log = Path(f"{house.database}-wal")
     return Sample(
         at=time.monotonic(),
+        processor=_processor_seconds(process),
         runs=runs,
         memory=pages * os.sysconf("SC_PAGE_SIZE"),
         files=len(os.listdir(process / "fd")),
@@ -142,14 +150,26 @@ def grown(samples: Sequence[Sample]) -> list[Violation]:
         last = max(getattr(each, name) for each in warm[-third:])
         if last > first + FEW:
             found.append(f"{name} were {first} at most, and are {last}")
+    first_half, last_half = warm[: len(warm) // 2], warm[len(warm) // 2 :]
+    if last_half and last_half[-1].runs - last_half[0].runs > RUNS_TO_TELL:
+        before, after = (
+            slope([(each.runs, each.database) for each in half]) for half in (first_half, last_half)
+        )
+        if after > DATABASE_GROWTH_MAX * before:
+            found.append(f"the database grew by {before:.0f} bytes a run, and grows by {after:.0f}")
     log = max(each.log for each in samples)
     if log > LOG_BYTES_MAX:
         found.append(f"the log had {log} bytes")
     return [Violation("flat", "", seen) for seen in found]
 
 
-def _processor_seconds(pid: int) -> float:
-    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+def load(first: Sample, last: Sample) -> float:
+    """Return the share of the time between two samples in which the process worked."""
+    return (last.processor - first.processor) / max(last.at - first.at, 1e-9)
+
+
+def _processor_seconds(process: Path) -> float:
+    words = (process / "stat").read_text().rpartition(")")[2].split()
     return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
@@ -183,26 +203,26 @@ class Cycle:
     async def _steady(self, seconds: float) -> None:
         began, life = time.monotonic(), self._house.life
         moment = max(seconds / SAMPLES_PER_CYCLE, 0.02)
-        used, looked = _processor_seconds(life.pid), began
+        self.samples.append(sample(self._house, 0))
+        before = self.samples[0]
         faults = [self._stop, self._set_clock, self._kill_evaluator]
         next_fault = began
         while (now := time.monotonic()) < began + seconds:
             await asyncio.sleep(moment)
             self.samples.append(sample(self._house, self._stories.finished))
-            if now - looked > 0.25:
-                busy = _processor_seconds(life.pid)
-                self._pace((busy - used) / (now - looked))
-                used, looked = busy, now
+            if now - before.at > PACE_SECONDS:
+                self._pace(load(before, self.samples[-1]))
+                before = self.samples[-1]
             if now > next_fault:
                 next_fault = now + self._random.expovariate(1 / max(seconds / 40, 0.2))
                 await self._random.choice(faults)()
         with suppress(Died):
             await life.ask("clock", value=0.0)
 
-    def _pace(self, load: float) -> None:
+    def _pace(self, present: float) -> None:
         """Let clients rest longer if there is too much to do, and less if there is too little."""
         rest = max(self._stories.rest_seconds, 0.002)
-        self._stories.rest_seconds = min(rest * min(max(load / LOAD, 0.5), 2.0), 1.0)
+        self._stories.rest_seconds = min(rest * min(max(present / LOAD, 0.5), 2.0), 1.0)
 
     async def _stop(self) -> None:
         await self._house.pause(self._random.random() * 0.1)
@@ -300,7 +320,8 @@ def _figures(samples: Sequence[Sample]) -> dict[str, str]:
     warm = samples[int(len(samples) * WARM) :]
     runs, seconds = samples[-1].runs, samples[-1].at - samples[0].at
     return {
-        "steady part": f"{runs} runs in {seconds:.0f} s in one process",
+        "steady part": f"{runs} runs in {seconds:.0f} s in one process,"
+        f" which worked {load(samples[0], samples[-1]):.0%} of the time",
         "memory": f"{warm[0].memory / 2**20:.1f} MiB, then {warm[-1].memory / 2**20:.1f} MiB:"
         f" {slope([(each.runs, each.memory) for each in warm]):.0f} bytes a run",
         "files and threads": f"{warm[0].files} and {warm[0].threads},"
