@@ -45,7 +45,7 @@ DAY: Final = 86_400.0
 BOUND_SECONDS: Final = 10.0
 """Within this a due timer has fired, on a machine that has much else to do; in production it is half a minute."""
 
-LIBRARIES: Final = ("/usr/lib/*/faketime/libfaketime.so.1", "/usr/lib/faketime/libfaketime.so.1")
+LIBRARY: Final = "libfaketimeMT.so.1"  # the one for programs with threads
 PROGRAMS: Final = builder(WORKFLOWS)
 
 Violations: TypeAlias = list[Violation]
@@ -59,9 +59,12 @@ class Turned:
 
     def __init__(self, folder: Path) -> None:
         program("faketime", "faketime")
-        libraries = [path for pattern in LIBRARIES for path in Path("/").glob(pattern.lstrip("/"))]
+        libraries = [
+            *Path("/usr/lib").glob(f"*/faketime/{LIBRARY}"),
+            *Path("/usr/lib/faketime").glob(LIBRARY),
+        ]
         if not libraries:
-            raise CannotRun("the package faketime has no libfaketime.so.1")
+            raise CannotRun(f"the package faketime has no {LIBRARY}")
         self._file = folder / "clock"
         self.turn(0.0)
         self.environment = {
@@ -170,16 +173,16 @@ def set_forward(folder: Path, random: Random) -> Violations:
 
 def set_back(folder: Path, random: Random) -> Violations:
     """By a day while runs wait, once more while nobody runs, and then right again."""
-    episode = Episode(folder, (0.5, HOUR))
+    episode = Episode(folder, (HOUR, 2 * HOUR))
     with episode.life() as life:
         episode.clock.turn(-DAY)
         episode.hears_of_limits(life)
     episode.clock.turn(-2 * DAY)
     with episode.life() as life:
         episode.hears_of_limits(life)
-        episode.clock.turn(0.0)
-        episode.fires(life, 0)
         episode.clock.turn(HOUR)
+        episode.fires(life, 0)
+        episode.clock.turn(2 * HOUR)
         episode.over(life)
     return episode.violations()
 
