@@ -8,7 +8,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -26,7 +26,6 @@ from tenuto import (
     continue_as_new,
     current_step,
     each,
-    emit,
     gather,
     log,
     patched,
@@ -36,18 +35,9 @@ from tenuto import (
     wait_for_event,
     workflow,
 )
-from tenuto.engine.model import SIGNAL, Arrived, Entry, Progressed, Suspended
-from tenuto.engine.ports import Batch
+from tenuto.engine.model import Entry, Progressed, Suspended
 from tenuto.errors import Conflict, Faulted, InvalidInput, NotFound, StorageFailed
-from tenuto.runtime.actions import Gate
-from tenuto.runtime.catalog import Catalog
-from tenuto.runtime.code import Code
-from tenuto.runtime.network import SystemNetwork
 from tenuto.runtime.recording import read_entry
-from tenuto.runtime.steps import Functions, Steps
-from tenuto.runtime.system import SystemChance, SystemClock
-from tenuto.runtime.worker import Worker
-from tenuto.storage.memory import MemoryJournal
 
 CALLS: list[tuple[str, Any]] = []
 HELD: dict[str, asyncio.Event] = {}
@@ -365,110 +355,6 @@ async def test_nothing_begins_while_an_app_is_closed(tmp_path: Path) -> None:
 
     assert called == [("alone", 1)]
     assert result == [1, 2]
-
-
-class SlowJournal(MemoryJournal):
-    """A store whose disk takes its time: nothing becomes durable while `stalled` is set."""
-
-    stalled: asyncio.Event | None = None
-    stalls_at = 0
-    commits = 0
-
-    def commit(self, batch: Batch, done: Callable[[], None]) -> None:
-        """Take a batch over; say so when the disk goes on. It stalls at the commit of number `stalls_at`."""
-        self.commits += 1
-        if self.commits == self.stalls_at:
-            self.stalled = asyncio.Event()
-        if self.stalled is None:
-            super().commit(batch, done)
-        else:
-            super().commit(batch, lambda: None)
-            asyncio.get_running_loop().create_task(self._later(done))
-
-    async def _later(self, done: Callable[[], None]) -> None:
-        await self.flush()
-        done()
-
-    async def flush(self) -> None:
-        """Wait for the disk."""
-        if self.stalled is not None:
-            await self.stalled.wait()
-        await super().flush()
-
-
-SENT = Arrived(0.0, {"type": SIGNAL, "subject": "go", "data": 1})
-
-
-def working(journal: SlowJournal, *workflows: Workflow[..., Any]) -> Worker:
-    """Return a worker on a journal."""
-    steps = Steps()
-    code = Code(workflows, steps.know, None, {})
-    gate = Gate(Functions(steps, Catalog({})), SystemNetwork(), {})
-    clock, chance = SystemClock(), SystemChance()
-    return Worker(journal, gate, cast(Any, None), code.build, clock, chance, "0", admit=steps.admit)
-
-
-async def test_a_run_from_the_disk_does_nothing_that_its_newest_entries_ask_for_before_these_are_there() -> (
-    None
-):
-    """Whoever sends it a signal takes it up; what follows from the signal may be ahead of the disk by then."""
-
-    @workflow
-    async def telling() -> None:
-        await go.receive()
-        await emit("went")
-        await mark("after")
-
-    journal = SlowJournal(failed=lambda error: None)
-    run = await working(journal, telling).start(telling.document(), {})
-    worker = working(journal, telling)
-    journal.stalls_at = journal.commits + 2  # that of the event: the signal is on the disk
-    await worker.tell(run, SENT)
-    for _ in range(20):
-        await asyncio.sleep(0)
-    early = list(CALLS)
-    assert journal.stalled is not None
-    journal.stalled.set()
-    await worker.ended(run)
-    await worker.close()
-
-    assert early == []
-    assert CALLS == [("after", 0)]
-
-
-async def test_a_query_shows_nothing_that_is_not_on_the_disk() -> None:
-    """A crash could take it back, after somebody has been told."""
-
-    @workflow
-    async def telling() -> None:
-        stage.set("waiting")
-        await go.receive()
-        stage.set("going on")
-        await go.receive()
-
-    journal = SlowJournal(failed=lambda error: None)
-    clock, chance, code = (
-        SystemClock(),
-        SystemChance(),
-        Code([telling], lambda step: None, None, {}),
-    )
-    worker = Worker(journal, cast(Any, None), cast(Any, None), code.build, clock, chance, "0")
-    run = await worker.start(telling.document(), {})
-    journal.stalled = asyncio.Event()
-    signal = {"type": SIGNAL, "subject": "go", "data": 1}
-    sending = asyncio.create_task(worker.tell(run, Arrived(clock.now(), signal)))
-    await asyncio.sleep(0)
-    asking = asyncio.create_task(worker.query(run, "stage"))
-    for _ in range(20):
-        await asyncio.sleep(0)
-    early = asking.done()
-    journal.stalled.set()
-    shown = await asking
-    await sending
-    await worker.close()
-
-    assert not early
-    assert shown == "going on"
 
 
 async def test_a_run_for_ever_keeps_its_id_and_loses_its_past(tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ class Feeding:
         *,
         durable: Callable[[list[Step]], None],
         renew: Callable[[Hot], None],
+        take_up: Callable[[Hot], None],
     ) -> None:
         self.uncommitted = 0
         self.stopped = False
@@ -70,6 +71,7 @@ class Feeding:
         self._clock = clock
         self._durable = durable
         self._renew = renew
+        self._take_up = take_up
 
     def feed(
         self,
@@ -181,7 +183,9 @@ class Feeding:
         except (Conflict, NotFound):
             return  # Its code is to be mended first; whoever takes it up then finds that it is an orphan.
         if child is not None:
+            child.orphaned = False  # it is told so here
             self.feed([(child, no_longer_needed(self._clock.now()))])
+            self._take_up(child)
 
     def _tell_lifecycle(
         self, hot: Hot, entry: Entry, finish: Finish | None, work: deque[tuple[Hot, Event]]

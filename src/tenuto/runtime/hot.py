@@ -41,7 +41,7 @@ class Definition:
 class Hot:
     """A run in memory. `active` holds the open commands that this process is working on.
 
-    `idle` means that it came from the disk and nobody works on it yet, `found` has the ids of what was open
+    `idle` means that it came from the disk and nobody works on it yet, `found` has the ids of what it wanted
     there; `orphaned`, that the run which waited for it does so no more; `held`, how many need it to stay in
     memory just now.
     `stored` is the entry after which its newest snapshot was taken.
@@ -59,6 +59,11 @@ class Hot:
     found: tuple[int, ...] = ()
     orphaned: bool = False
     held: int = 0
+
+    def lie_idle(self) -> None:
+        """Nobody works yet on what it wants by now."""
+        self.idle, run = True, self.run
+        self.found = tuple(id for id, command in run.open.items() if wanted(run, command)) if run else ()
 
 
 @dataclass(slots=True)

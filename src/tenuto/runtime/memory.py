@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Final
 
-from tenuto.engine.model import Json, Suspended
+from tenuto.engine.model import Json, StartRun, Suspended
 from tenuto.engine.ports import (
     ENTRIES_AT_ONCE,
     Append,
@@ -24,6 +24,7 @@ from tenuto.engine.ports import (
 )
 from tenuto.engine.stuck import HistoryMismatch, Stuck
 from tenuto.errors import CodeMissing, Conflict, NotFound, StorageFailed, TenutoError
+from tenuto.runtime.children import child_of
 from tenuto.runtime.hot import Definition, Hot
 from tenuto.runtime.recording import entry_of, read_entry, read_lines, written
 from tenuto.runtime.snapshots import decode_run, snapshot_of
@@ -82,6 +83,19 @@ class Memory:
             if not there:
                 break
         return self.runs.get(run)
+
+    async def load_children(self, hot: Hot) -> list[Hot]:
+        """Load the runs that a run waits for, so that they can be cancelled with it; return them all."""
+        children: list[Hot] = []
+        for command in list(hot.run.open.values()) if hot.run else ():
+            if isinstance(command, StartRun):
+                try:
+                    child = await self.load(child_of(hot.row.id, command.id))
+                except (Conflict, NotFound):
+                    continue  # It is to be mended first, and cancelled then.
+                if child is not None:
+                    children += [child, *await self.load_children(child)]
+        return children
 
     async def load_open(self, now: float) -> AsyncIterator[list[Hot]]:
         """Load all runs that are not over, some at a time: those first that have something to do by now.
@@ -198,7 +212,7 @@ class Memory:
             await self._keep(row, stuck)
             raise Conflict(f"the run {row.id} is kept, suspended: {stuck.message}", hint=stuck.hint) from None
         if hot.run is not None and not hot.run.over:
-            hot.found = tuple(hot.run.open)
+            hot.lie_idle()
             hot.orphaned = await self._is_orphaned(row)
             self.runs[row.id] = hot
 

@@ -129,6 +129,7 @@ class Worker:
             clock,
             durable=self._durable,
             renew=self._renew,
+            take_up=self._carry_on,
         )
         self._acting = Acting(
             journal,
@@ -208,18 +209,19 @@ class Worker:
             if row is None:
                 raise NotFound(f"there is no run {run!r}", hint="`tenuto runs` lists them")
             raise Conflict(f"the run {run} is over: {row.status}")
+        children = await self._memory.load_children(hot) if isinstance(event, CancelRequested) else []
         if hot.run is not None and hot.definition.program.stale(hot.run.state):
             self._renew(hot)
+        if hot.run is None:
             return await self.tell(run, event)
-        if not accepts(hot.run, event):
-            status = hot.run.status if hot.run else "pending"
-            await self._flushed()  # Nobody is told of an end, say, that a crash could still take back.
+        accepted, status = accepts(hot.run, event), hot.run.status
+        if accepted:
+            self._feeding.feed([(hot, event)])
+        await self._flushed()  # Nobody is told of an end either, say, that a crash could still take back.
+        for each in (hot, *children):
+            self._carry_on(each)
+        if not accepted:
             raise Conflict(f"the run {run} is {status}: that does not go with what was asked")
-        if isinstance(event, CancelRequested):
-            await self._load_children(hot)
-        self._feeding.feed([(hot, event)])
-        await self._flushed()
-        self._carry_on(hot)
 
     async def publish(self, event: dict[str, Json]) -> None:
         """Tell every run that listens of an event; see `Runner.publish`."""
@@ -250,17 +252,6 @@ class Worker:
     async def _take_up(self, run: str) -> None:
         await self._load(run)
 
-    async def _load_children(self, hot: Hot) -> None:
-        """Load the runs that a run waits for, so that they can be cancelled with it."""
-        for command in hot.run.open.values() if hot.run else ():
-            if isinstance(command, StartRun):
-                try:
-                    child = await self._memory.load(child_of(hot.row.id, command.id))
-                except (Conflict, NotFound):
-                    continue  # It is to be mended first, and cancelled then.
-                if child is not None:
-                    await self._load_children(child)
-
     async def retry(self, run: str, task: str, *, replace: bool = False, data: Json = None) -> str:
         """Start a new run that shares another's history up to a task; see `Runner.retry`."""
         self._check()
@@ -281,7 +272,7 @@ class Worker:
             self._feeding.feed(told, created=hot.row, history=[entry.notes for entry in entries[: cut - 1]])
         except Stuck as stuck:
             raise Conflict(stuck.message, hint=stuck.hint) from None
-        hot.idle, hot.found = True, tuple(hot.run.open) if hot.run else ()
+        hot.lie_idle()
         await self._flushed()
         self._carry_on(hot)
         return hot.row.id
@@ -516,9 +507,6 @@ class Worker:
             self._acting.release(hot.row.id, command)
         else:
             task.cancel()
-        child = self._hot.get(child_of(hot.row.id, command))
-        if child is not None:
-            self._feeding.feed([(child, no_longer_needed(self._clock.now()))])
 
     def _retire(self, hot: Hot) -> None:
         """A run is over: let go of everything but actions that nothing waits for."""
@@ -610,6 +598,12 @@ class Worker:
         await self._memory.unread(run)
         if run in self._hot:
             raise Conflict(f"a run {run!r} is being started right now", hint="start it once")
+        if (
+            parent is not None
+            and command is not None
+            and (not parent.run or command.id not in parent.run.open)
+        ):
+            raise Conflict(f"the run {run} is not needed any more")
         self._number += 1
         now = self._clock.now()
         row = new_row(
