@@ -178,8 +178,13 @@ async def test_a_holder_without_a_name_still_holds(tmp_path: Path) -> None:
     await journal.close()
 
 
+def open_files() -> set[str]:
+    """Return what this process has open, by its paths."""
+    return {os.path.realpath(f"/dev/fd/{number}") for number in os.listdir("/dev/fd")}
+
+
 async def test_a_failed_opening_frees_the_lock(tmp_path: Path) -> None:
-    """So that the next try meets the real cause again."""
+    """So that the next try meets the real cause again; no file is left open."""
     path = tmp_path / "journal.db"
     path.write_bytes(b"no database" * 1000)
     for _ in range(2):
@@ -187,6 +192,7 @@ async def test_a_failed_opening_frees_the_lock(tmp_path: Path) -> None:
             await fresh(path)
 
         assert not isinstance(refused.value, DatabaseHeld)
+        assert str(path) not in open_files()
 
 
 # ── readers ──────────────────────────────────────────────────────────────────────────────
