@@ -153,7 +153,7 @@ def served(folder: Path, extra: Mapping[str, str]) -> Iterator[Airflow]:
             for name, options in PARTS.items()
         }
         for server in parts.values():
-            stack.callback(server.stop)
+            stack.callback(server.kill)  # told to end, each would take its time
         airflow = Airflow(database, parts, port, connection)
         airflow.start_parts()
         yield airflow
