@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -26,9 +27,11 @@ from tenuto.engine.ports import (
     Snapshot,
 )
 from tenuto.errors import LimitExceeded, StorageFailed
-from tenuto.storage.journal import ENTRY_BYTES_MAX, INLINE_BYTES_MAX
+from tenuto.storage.journal import ENTRY_BYTES_MAX, INLINE_BYTES_MAX, QUEUE_BYTES_MAX
 from tenuto.storage.memory import MemoryJournal
 from tenuto.storage.sqlite import open_journal
+from tests.reliability.simulation.disk import Disk, Store
+from tests.reliability.simulation.loop import Loop
 
 Failed = Callable[[BaseException], None]
 
@@ -43,9 +46,26 @@ async def sqlite(folder: Path, failed: Failed) -> Journal:
     return await open_journal(folder / "journal.db", failed=failed)
 
 
+async def simulated(_: Path, failed: Failed) -> Journal:
+    """The store that simulations of the engine write to."""
+    loop, chance = cast(Loop, asyncio.get_running_loop()), Random(1)  # it needs nothing that no loop has
+    return Store(
+        Disk(),
+        loop,
+        chance,
+        failed=failed,
+        faults={},
+        queue_bytes_max=QUEUE_BYTES_MAX,
+        entries_at_once=ENTRIES_AT_ONCE,
+        fsync_seconds=0.0001,
+        told=lambda what: None,
+    )
+
+
 BACKENDS: dict[str, Callable[[Path, Failed], Awaitable[Journal]]] = {
     "memory": memory,
     "sqlite": sqlite,
+    "simulated": simulated,
 }
 
 

@@ -92,6 +92,10 @@ class Told:
     finish: list[tuple[int, Finish]]
     replay: Replay | None
 
+    def time(self, seq: int) -> float:
+        """Return the time of an entry; that of the row's last change if the entry is not there."""
+        return self.entries[seq - 1][1].event.time if seq <= len(self.entries) else self.row.updated
+
     def own(self) -> Iterator[tuple[int, Event]]:
         """Yield seq and event of what this run recorded itself."""
         for seq, entry in self.entries:
@@ -207,7 +211,11 @@ def one_run_for_each_id(case: Case) -> Found:
         if times != 1 and told.damaged is None:
             yield Violation("I2", run, f"it was started {times} times")
         if allowed and run not in allowed and told.row.parent is None and told.row.origin is None:
-            yield Violation("I2", run, "it is there although nobody started it, or its start was refused")
+            yield Violation(
+                "I2",
+                run,
+                "it is there although nobody started it, or its start was refused",
+            )
 
 
 # ── I3: the journal ──────────────────────────────────────────────────────────────────────
@@ -232,7 +240,11 @@ def journals_are_contiguous(case: Case) -> Found:
         elif (row.status in TERMINAL) != (row.ended is not None):
             yield Violation("I3", run, f"its row is {row.status} and ended at {row.ended}")
         elif row.ended is not None and told.entries[-1][1].event.time != row.ended:
-            yield Violation("I3", run, f"its last entry is not its end: {told.entries[-1][1].event!r}")
+            yield Violation(
+                "I3",
+                run,
+                f"its last entry is not its end: {told.entries[-1][1].event!r}",
+            )
         else:
             yield from _row_as_folded(run, told)
 
@@ -248,7 +260,11 @@ def _row_as_folded(run: str, told: Told) -> Found:
         if seq != len(told.entries):
             yield Violation("I3", run, f"it ended at entry {seq} of {len(told.entries)}")
         elif row.outcome != outcome:
-            yield Violation("I3", run, f"its row has the outcome {row.outcome}, its journal {outcome}")
+            yield Violation(
+                "I3",
+                run,
+                f"its row has the outcome {row.outcome}, its journal {outcome}",
+            )
 
 
 # ── I4, I5: actions ──────────────────────────────────────────────────────────────────────
@@ -280,7 +296,9 @@ def _told_together(case: Case, run: str, told: Told) -> Found:
         _open.decode(data).id == row.parent_command for data in parent.replay.open
     ):
         yield Violation(
-            "I4", run, f"it ended and its parent {row.parent} was not told in the same transaction"
+            "I4",
+            run,
+            f"it ended and its parent {row.parent} was not told in the same transaction",
         )
 
 
@@ -325,7 +343,7 @@ def performs(told: Told) -> dict[tuple[str, int], list[Perform]]:
 def _within_its_time(case: Case, told: Told, asked: Sequence[Perform], effect: Effect) -> Found:
     if case.evidence.clocks_agree:
         seq = min(told.asked[command.id].seq for command in asked)
-        early = told.entries[seq - 1][1].event.time - effect.at
+        early = told.time(seq) - effect.at
         if early > 0:
             seen = (
                 f"attempt {effect.attempt} of {effect.task} ran {early:.6g} s before entry {seq} asked for it"
@@ -368,7 +386,11 @@ def _without_effect(case: Case, run: str, told: Told, with_ledger: set[str]) -> 
             if isinstance(outcome.event, Answered) and outcome.seq > told.shared:
                 felt[command.key, command.attempt] -= 1
                 if felt[command.key, command.attempt] < 0:
-                    yield Violation("I4", run, f"{command.task} was recorded as done and had no effect")
+                    yield Violation(
+                        "I4",
+                        run,
+                        f"{command.task} was recorded as done and had no effect",
+                    )
 
 
 def nothing_begins_after_the_end(case: Case) -> Found:
@@ -390,7 +412,9 @@ def nothing_begins_after_the_end(case: Case) -> Found:
         for effect in case.effects[run]:
             if effect.at > end + UNDER_WAY_SECONDS and (effect.key, effect.attempt) not in detached:
                 yield Violation(
-                    "I5", run, f"{effect.task} ran {effect.at - end:.6g} s after the end of the run"
+                    "I5",
+                    run,
+                    f"{effect.task} ran {effect.at - end:.6g} s after the end of the run",
                 )
 
 
@@ -406,6 +430,8 @@ def timers_fire_on_time(case: Case) -> Found:
                 continue
             for outcome in told.outcomes.get(asked.command.id, ()):
                 late = outcome.event.time - asked.command.at
+                if outcome.seq <= told.shared:
+                    continue  # told again: it fired in the run whose history this one took over
                 if late < 0:
                     yield Violation("I6", run, f"timer {asked.command.id} fired {-late:.6g} s early")
                 elif bound is not None and late > bound:
@@ -428,11 +454,19 @@ def messages_arrive_once_and_in_order(case: Case) -> Found:
             if call.verb == "signal":
                 sent[run][data] += 1
             if len(there) > 1:
-                yield Violation("I7", run, f"{call.verb} {data} is in the journal {len(there)} times")
+                yield Violation(
+                    "I7",
+                    run,
+                    f"{call.verb} {data} is in the journal {len(there)} times",
+                )
             elif end == "fail" and there:
                 yield Violation("I7", run, f"{call.verb} {data} was refused and is in the journal")
             elif end == "ok" and not there and call.verb == "signal":
-                yield Violation("I7", run, f"signal {data} was acknowledged and is not in the journal")
+                yield Violation(
+                    "I7",
+                    run,
+                    f"signal {data} was acknowledged and is not in the journal",
+                )
     yield from _in_order(case, heard)
     yield from _heard_twice(case)
     for run, told in case.runs.items():
@@ -460,7 +494,11 @@ def _heard_twice(case: Case) -> Found:
                 # A block of a document that is tried again emits under the same id, at another time.
                 name = tuple(str(event.event.get(part)) for part in ("source", "id", "time"))
                 if name in heard:
-                    yield Violation("I7", run, f"the event of entry {seq} is in the journal twice: {name}")
+                    yield Violation(
+                        "I7",
+                        run,
+                        f"the event of entry {seq} is in the journal twice: {name}",
+                    )
                 heard.add(name)
 
 
@@ -477,7 +515,9 @@ def _in_order(case: Case, heard: Mapping[str, Mapping[str, list[int]]]) -> Found
             before, other = last.get((call.client, run, call.verb), (0, ""))
             if there[0] < before:
                 yield Violation(
-                    "I7", run, f"{call.verb} {data} was sent after {other} and recorded before it"
+                    "I7",
+                    run,
+                    f"{call.verb} {data} was sent after {other} and recorded before it",
                 )
             last[call.client, run, call.verb] = (there[0], data)
 
@@ -488,7 +528,7 @@ def _message(value: Json) -> str:
 
 
 def listeners_hear(case: Case) -> Found:
-    """I7: an event is recorded with every run that listened for it before it was sent, and still does.
+    """I7: an event is recorded with every run that listened before somebody began to send it, and still does.
 
     Only where the time of each entry is known by the ledger's clock, and no clock was set.
     """
@@ -499,14 +539,23 @@ def listeners_hear(case: Case) -> Found:
     for told in case.runs.values():
         for asked in told.asked.values():
             if isinstance(asked.command, Emit) and asked.command.id in told.outcomes:
-                event, at = asked.command.event, told.outcomes[asked.command.id][0].event
+                event, at = (
+                    asked.command.event,
+                    told.outcomes[asked.command.id][0].event,
+                )
+                begun = told.time(asked.seq)
                 if isinstance(at, Answered):
-                    sent.append((str(event["type"]), str(event["id"]), at.time, at.time))
+                    sent.append((str(event["type"]), str(event["id"]), begun, at.time))
     ends = {(line.client, line.number): line.at for line in case.evidence.calls if line.what == "ok"}
     for call, end in case.calls:
         if call.verb == "emit" and end == "ok" and isinstance(call.value, dict):
             sent.append(
-                (str(call.value.get("type")), _message(call.value), call.at, ends[call.client, call.number])
+                (
+                    str(call.value.get("type")),
+                    _message(call.value),
+                    call.at,
+                    ends[call.client, call.number],
+                )
             )
     for kind, name, begun, done in sent:
         for run, types, since, until, heard in listening:
@@ -514,7 +563,9 @@ def listeners_hear(case: Case) -> Found:
                 yield Violation("I7", run, f"it listened for {kind} and did not hear {name}")
 
 
-def _listening(case: Case) -> Iterator[tuple[str, tuple[str, ...] | None, float, float, set[str]]]:
+def _listening(
+    case: Case,
+) -> Iterator[tuple[str, tuple[str, ...] | None, float, float, set[str]]]:
     """Yield who listens for which types, since when and until when, and the ids and data of what it heard."""
     for run, told in case.runs.items():
         listens = {id: asked for id, asked in told.asked.items() if isinstance(asked.command, Listen)}
@@ -523,7 +574,7 @@ def _listening(case: Case) -> Iterator[tuple[str, tuple[str, ...] | None, float,
         ended = told.row.ended if told.row.ended is not None else float("inf")
         heard = set(_heard(told))
         heard |= {str(event.event.get("id")) for _, event in told.own() if isinstance(event, Arrived)}
-        dropped = {id: told.entries[seq - 1][1].event.time for id, seq in told.dropped.items()}
+        dropped = {id: told.time(seq) for id, seq in told.dropped.items()}
         for id, asked in listens.items():
             since = case.evidence.seen_at.get((run, asked.seq))
             if since is not None and isinstance(asked.command, Listen):
@@ -550,7 +601,11 @@ def acknowledged_is_recorded(case: Case) -> Found:
         least = 0 if verb == "resume" else ends["ok"]
         if not least <= there <= ends["ok"] + ends["info"]:
             known = ", ".join(f"{number} {end}" for end, number in sorted(ends.items()))
-            yield Violation("promise", run, f"{verb} is in the journal {there} times; clients saw {known}")
+            yield Violation(
+                "promise",
+                run,
+                f"{verb} is in the journal {there} times; clients saw {known}",
+            )
 
 
 def _is_cancel(event: Event) -> bool:
@@ -598,7 +653,11 @@ def folds_give_the_same(case: Case) -> Found:
                     ),
                     0,
                 )
-                yield Violation("I10", run, f"the notes of entry {seq} are not those that were recorded")
+                yield Violation(
+                    "I10",
+                    run,
+                    f"the notes of entry {seq} are not those that were recorded",
+                )
 
 
 def secrets_stay_secret(case: Case) -> Found:

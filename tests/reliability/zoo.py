@@ -14,7 +14,9 @@ import asyncio
 import heapq
 import itertools
 import os
+import sqlite3
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
@@ -27,19 +29,20 @@ from tenuto.authoring.execution import Execution
 from tenuto.authoring.undoing import Undoing
 from tenuto.authoring.waits import Action
 from tenuto.engine.model import SIGNAL, Arrived, CancelRequested, Listen, Wake
-from tenuto.errors import NotFound
+from tenuto.errors import NotFound, StorageFailed
 from tenuto.runtime import acting, actions, feeding, memory, turn, worker
 from tenuto.runtime.actions import Gate
 from tenuto.runtime.emitting import Emitting
 from tenuto.runtime.feeding import Feeding
+from tenuto.runtime.jobs import Jobs
 from tenuto.runtime.memory import Memory
 from tenuto.runtime.timers import LONGEST_SLEEP_SECONDS, Timers
 from tenuto.runtime.turn import Turn
 from tenuto.runtime.worker import Worker
 from tenuto.storage import lock
-from tenuto.storage.journal import DatabaseJournal
+from tenuto.storage.journal import DatabaseJournal, DatabaseReader
 from tests.reliability.house.work import LIFE
-from tests.reliability.simulation.disk import Disk, Store
+from tests.reliability.simulation.disk import Disk, Reader, Store
 
 Patch: TypeAlias = tuple[Any, str, Any]  # where, which name, what is put there
 
@@ -102,7 +105,7 @@ def a_full_disk_swallowed() -> list[Patch]:
         def written(self: Any, works: Any) -> Any:
             try:
                 return write(self, works)
-            except Exception:
+            except (StorageFailed, sqlite3.Error, OSError):
                 return True
 
         return written
@@ -122,7 +125,10 @@ def the_worker_goes_on_after_the_store_failed() -> list[Patch]:
 
 def two_processes_on_one_database() -> list[Patch]:
     """The lock is not taken."""
-    return [(Disk, "hold", lambda self, life: None), (lock, "_take", lambda descriptor, database: None)]
+    return [
+        (Disk, "hold", lambda self, life: None),
+        (lock, "_take", lambda descriptor, database: None),
+    ]
 
 
 def a_gap_in_seq() -> list[Patch]:
@@ -221,7 +227,7 @@ def undo_forgotten_after_a_crash() -> list[Patch]:
     remember = Undoing.remember
 
     def forgetful(self: Undoing, action: Action, output: Any) -> None:
-        if self._execution._recorded is None:
+        if action.execution._recorded is None:
             remember(self, action, output)
 
     return [(Undoing, "remember", forgetful)]
@@ -229,7 +235,10 @@ def undo_forgotten_after_a_crash() -> list[Patch]:
 
 def a_secret_in_the_journal() -> list[Patch]:
     """What a call gives back is recorded as it is."""
-    return [(actions, "redact", lambda value, used: value), (actions, "redact_cut", lambda text, used: text)]
+    return [
+        (actions, "redact", lambda value, used: value),
+        (actions, "redact_cut", lambda text, used: text),
+    ]
 
 
 def replay_asks_for_the_time() -> list[Patch]:
@@ -291,12 +300,14 @@ def _not_again(kind: type[Any]) -> Patch:
 
 def recovery_stops_early() -> list[Patch]:
     """Only the first runs are taken up at the start."""
-    load_open = Memory.load_open
 
-    async def loaded(self: Memory, after: int) -> Any:
-        return None if after else await load_open(self, after)
+    def short(open_runs: Any) -> Any:
+        async def opened(self: Any, after: int = 0, limit: int = 1_000) -> Any:
+            return [] if after else await open_runs(self, after, limit)
 
-    return [(Memory, "load_open", loaded)]
+        return opened
+
+    return [(reader, "open_runs", short(reader.open_runs)) for reader in (DatabaseReader, Reader)]
 
 
 # ── what runs and clients tell each other ────────────────────────────────────────────────
@@ -306,7 +317,7 @@ def a_child_ends_in_its_own_transaction() -> list[Patch]:
     """A child's end and its parent's answer are written one after the other."""
 
     def told(self: Feeding, hot: Any, finish: Any, time: float, work: Any) -> None:
-        later: list[Any] = []
+        later: deque[Any] = deque()
         tell(self, hot, finish, time, later)
         if later:
             asyncio.get_running_loop().call_later(0.001, self.feed, later)
@@ -323,7 +334,7 @@ def an_event_in_two_transactions() -> list[Patch]:
         if others:
             now = self._clock.now()
             self._feeding.feed([(other, Arrived(now, command.event)) for other in others])
-        asyncio.get_running_loop().call_soon(emit, self, hot, command, [])
+        asyncio.get_running_loop().call_later(0.001, emit, self, hot, command, [])
 
     return [(Worker, "_emit", emitted)]
 
@@ -393,6 +404,39 @@ def two_copies_of_a_run() -> list[Patch]:
     return [(Memory, "load", load)]
 
 
+def a_run_that_is_read_while_it_begins() -> list[Patch]:
+    """Who asks for a run just when it begins reads a second copy of it from the disk."""
+
+    async def unread(self: Memory, run: str) -> None:
+        """Wait for nobody."""
+
+    return [(Memory, "unread", unread)]
+
+
+def work_that_begins_while_the_worker_stops() -> list[Patch]:
+    """What is stopped makes room for what waited, and that begins."""
+    stop = Jobs.stop
+
+    def stopped(self: Jobs) -> Any:
+        tasks = stop(self)
+        self._stopped = False
+        return tasks
+
+    return [(Jobs, "stop", stopped)]
+
+
+def what_newer_entries_ask_for_done_early() -> list[Patch]:
+    """Who takes a run up from the disk also does what it wants ahead of the disk."""
+    carry_on = Worker._carry_on
+
+    def carried_on(self: Worker, hot: Any) -> None:
+        if hot.idle and hot.run is not None:
+            hot.found = tuple(hot.run.open)
+        carry_on(self, hot)
+
+    return [(Worker, "_carry_on", carried_on)]
+
+
 def a_query_ahead_of_the_disk() -> list[Patch]:
     """A query shows what is not durable yet."""
     query = Worker.query
@@ -438,6 +482,9 @@ _ALL: Final[tuple[Callable[[], Sequence[Patch]], ...]] = (
     signals_in_another_order,
     a_cancellation_that_is_not_durable,
     two_copies_of_a_run,
+    a_run_that_is_read_while_it_begins,
+    work_that_begins_while_the_worker_stops,
+    what_newer_entries_ask_for_done_early,
     a_query_ahead_of_the_disk,
 )
 

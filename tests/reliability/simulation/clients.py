@@ -19,7 +19,7 @@ from tenuto.errors import Conflict, Invalid, NotFound, StorageFailed, Unavailabl
 from tenuto.operations.runs import retry_run
 from tests.reliability.evidence import Call
 from tests.reliability.simulation.flows import EVENTS, SIGNALS, flow
-from tests.reliability.simulation.plan import Wish
+from tests.reliability.simulation.plan import ANYBODY, Wish
 
 RECORDED: Final = frozenset({"start", "signal", "emit", "cancel", "suspend", "resume"})
 _RESULT_SECONDS: Final = 20.0
@@ -46,7 +46,10 @@ class Book:
 
 
 class Client:
-    """One client; `now` is a clock that no fault touches, `shown` hears of what a run says of its place."""
+    """One client; `now` is a clock that no fault touches.
+
+    `shown` hears of what a run says of its place, `anybody` returns the id of any run that is there.
+    """
 
     def __init__(
         self,
@@ -55,12 +58,14 @@ class Client:
         now: Callable[[], float],
         told: Callable[[str], None],
         shown: Callable[[str, Json], None],
+        anybody: Callable[[], str],
     ) -> None:
         self._book = book
         self._wishes = wishes
         self._now = now
         self._told = told
         self._shown = shown
+        self._anybody = anybody
         self._number = 0
         self._client = book.client()
         self._pending: tuple[Call, Wish] | None = None
@@ -85,6 +90,8 @@ class Client:
 
     async def ask(self, app: App, wish: Wish) -> bool:
         """Ask one thing, and write down how it ended; return whether there is somebody to ask again."""
+        if wish.run == ANYBODY:
+            wish = replace(wish, run=self._anybody())
         if wish.verb not in RECORDED:
             await self._look(app, wish)
             return True
@@ -134,16 +141,13 @@ class Client:
         if wish.verb == "signal":
             return replace(wish, value={"name": SIGNALS[wish.value], "data": self._book.message()})
         if wish.verb == "emit":
-            return replace(wish, run="", value={"type": EVENTS[wish.value], "data": self._book.message()})
+            return replace(
+                wish,
+                run="",
+                value={"type": EVENTS[wish.value], "data": self._book.message()},
+            )
         if wish.verb == "cancel":
             return replace(wish, value=None)
-        if wish.verb == "start" and not isinstance(wish.value, dict):
-            name, work, rounds = wish.value
-            tag = self._book.message()
-            given = (
-                {"tag": tag, "n": work} if name != "flow" else {"tree": work, "rounds": rounds, "tag": tag}
-            )
-            return replace(wish, value={"workflow": name, "input": given})
         return wish
 
     async def _perform(self, app: App, wish: Wish) -> str:
@@ -179,6 +183,9 @@ class Client:
                 case "result":
                     async with asyncio.timeout(_RESULT_SECONDS):
                         self._book.answers.append((run, await app.handle(run).result()))
+                case "settle":
+                    async with asyncio.timeout(_RESULT_SECONDS):
+                        await app.settle(app.handle(run))
                 case "retry":
                     await retry_run(app.desk, run, "/book")
         except (Conflict, NotFound, StorageFailed, Unavailable, TimeoutError, Invalid):

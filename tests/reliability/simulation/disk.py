@@ -19,7 +19,9 @@ import msgspec
 
 from tenuto.engine.model import TERMINAL
 from tenuto.engine.ports import Batch, DocumentRow, RunChange, RunRow, Snapshot
-from tenuto.errors import Conflict, StorageFailed
+from tenuto.errors import Conflict, LimitExceeded, StorageFailed
+from tenuto.storage.journal import ENTRY_BYTES_MAX
+from tenuto.storage.versions import precedence
 from tests.reliability.simulation.loop import Loop
 
 T = TypeVar("T")
@@ -194,10 +196,12 @@ class Reader:
         return await self._read(lambda: self.disk.documents.get(digest))
 
     async def find_document(self, namespace: str, name: str, version: str) -> DocumentRow | None:
-        """Return a stored document of that name; there is one version of each here."""
+        """Return the newest stored document of that name; version `latest` means the highest."""
         documents = await self._read(lambda: list(self.disk.documents.values()))
         found = [each for each in documents if (each.namespace, each.name) == (namespace, name)]
-        return found[-1] if found else None
+        if version == "latest":
+            version = max((each.version for each in found), key=precedence, default=version)
+        return next((each for each in reversed(found) if each.version == version), None)
 
 
 class Store(Reader):
@@ -237,8 +241,10 @@ class Store(Reader):
 
     def commit(self, batch: Batch, done: Callable[[], None]) -> None:
         """Hand over a batch; `done` is called after the fsync of its transaction."""
-        size = sum(len(append.entry) for append in batch.appends)
-        self._hand_over((batch, (), done, size))
+        parts = [append.entry for append in batch.appends] + [shot.state for shot in batch.snapshots]
+        if any(len(part) > ENTRY_BYTES_MAX for part in parts):
+            raise LimitExceeded(f"an entry is longer than ENTRY_BYTES_MAX, {ENTRY_BYTES_MAX} bytes")
+        self._hand_over((batch, (), done, sum(map(len, parts))))
 
     @property
     def pressure(self) -> bool:

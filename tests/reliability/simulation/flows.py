@@ -35,6 +35,11 @@ Tree = Any
 
 SIGNALS: Final = ("s0", "s1")
 EVENTS: Final = ("e0", "e1")
+TYPES: Final = (
+    *EVENTS,
+    "io.serverlessworkflow.workflow.completed.v1",
+    "io.serverlessworkflow.task.completed.v1",
+)
 HEARD: Final = "heard "
 """What a line in a run's history begins with that says which signal its code was given."""
 
@@ -97,7 +102,7 @@ async def _hear(verb: str, which: int, timeout: float | None) -> Any:
             value = await _signals[SIGNALS[which]].receive(timeout=timeout)
             log(f"{HEARD}{value}")
             return value
-        return (await wait_for_event(EVENTS[which], timeout=timeout)).get("data")
+        return (await wait_for_event(TYPES[which], timeout=timeout)).get("data")
     except TimeoutError:
         return "late"
 
@@ -141,15 +146,56 @@ async def _combine(verb: str, rest: list[Tree]) -> Any:
 
 WORKFLOWS: Final[tuple[Workflow[..., Any], ...]] = (flow, part)
 
-_SEVERAL: Final = ("row", "row", "row", "gather", "gather", "gather-kept", "race", "each", "each-left")
+_SEVERAL: Final = (
+    "row",
+    "row",
+    "row",
+    "gather",
+    "gather",
+    "gather-kept",
+    "race",
+    "each",
+    "each-left",
+)
 _PAIRS: Final = ("finally", "catch", "swallow")
+
+
+_LEAVES: Final = (
+    *["step"] * 12, "sleep", "sleep", "signal", "signal", "event", "lifecycle", "emit", "child", "child",
+    "document", "raise", "trusted", "chance", "odd", "book",
+)  # fmt: skip
+THEMES: Final[dict[str, tuple[str, ...]]] = {
+    "messages": (
+        "signal",
+        "signal",
+        "signal",
+        "event",
+        "event",
+        "lifecycle",
+        "emit",
+        "emit",
+        "sleep",
+    ),
+    "families": ("child", "child", "document", "step"),
+    "time": ("sleep", "sleep", "signal", "event", "shaky", "slow"),
+    "undo": ("book", "book", "book", "child", "raise"),
+    "crowds": ("narrow", "narrow", "narrow", "rated", "step", "child"),
+}
+"""What most leaves of a tree are, where it has a theme."""
 
 
 class Growing:
     """Grows trees; each leaf has a number of its own. `forbidden` verbs are left out."""
 
-    def __init__(self, chance: Chances, forbidden: frozenset[str], documents: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        chance: Chances,
+        theme: str | None,
+        forbidden: frozenset[str],
+        documents: tuple[str, ...],
+    ) -> None:
         self._chance = chance
+        self._theme = THEMES[theme] if theme is not None else _LEAVES
         self._forbidden = forbidden
         self._documents = documents
         self._count = 0
@@ -162,44 +208,55 @@ class Growing:
         if chance.random() < 0.25:
             verb = chance.choice(_PAIRS)
             some = chance.randint(1, leaves - 1)
-            return [verb, self.tree(some, depth + 1), self.tree(leaves - some, depth + 1)]
+            return [
+                verb,
+                self.tree(some, depth + 1),
+                self.tree(leaves - some, depth + 1),
+            ]
         parts = chance.randint(2, min(4, leaves))
-        return [chance.choice(_SEVERAL), *[self.tree(leaves // parts, depth + 1) for _ in range(parts)]]
+        return [
+            chance.choice(_SEVERAL),
+            *[self.tree(leaves // parts, depth + 1) for _ in range(parts)],
+        ]
 
     def _leaf(self, depth: int) -> Tree:
         chance = self._chance
         self._count += 1
         while True:
-            kind = chance.random()
-            leaf = (
-                self._other(kind, depth) if kind < 0.5 else ["step", chance.choice(world.NAMES), self._count]
-            )
-            if leaf[0] not in self._forbidden:
-                return leaf
+            kind = chance.choice(self._theme if chance.random() < 0.8 else _LEAVES)
+            if kind not in self._forbidden and (depth < 3 or kind not in ("child", "document")):
+                leaf = self._made(kind, depth)
+                if leaf is not None:
+                    return leaf
 
-    def _other(self, kind: float, depth: int) -> Tree:
+    def _made(self, kind: str, depth: int) -> Tree | None:
         chance = self._chance
-        timeout = chance.choice([2, 10, 40, None])
-        match int(kind * 24):
-            case 0 | 1:
+        timeout = chance.choice([1, 2, 10, 40, None])
+        match kind:
+            case "sleep":
                 return ["sleep", chance.choice([0, 0.01, 1, 5, 45])]
-            case 2:
-                return ["signal", chance.randint(0, 1), timeout]
-            case 3:
-                return ["signal", chance.randint(0, 1), chance.choice([1, 20])]
-            case 4:
-                return ["event", chance.randint(0, 1), timeout]
-            case 5:
+            case "signal" | "event":
+                return [kind, chance.randint(0, 1), timeout]
+            case "lifecycle":
+                return ["event", chance.randint(2, 3), timeout or 5]
+            case "emit":
                 return ["emit", chance.randint(0, 1)]
-            case 6 | 7 if depth < 3:
+            case "relay":
+                return [
+                    "row",
+                    ["signal", chance.randint(0, 1), timeout],
+                    ["emit", 0],
+                    ["step", "plain", self._count],
+                ]
+            case "child":
                 return ["child", self.tree(chance.randint(1, 4), depth + 1)]
-            case 8 if self._documents and depth < 3:
-                return ["document", chance.choice(self._documents)]
-            case 9:
-                return ["raise"]
-            case 10:
+            case "document":
+                return ["document", chance.choice(self._documents)] if self._documents else None
+            case "raise" | "chance":
+                return [kind]
+            case "trusted":
                 return ["trusted", self._count]
+            case "step":
+                return ["step", chance.choice(world.NAMES), self._count]
             case _:
-                return chance.choice(
-                    [["chance"], ["step", "odd", self._count], ["step", "book", self._count]]
-                )
+                return ["step", kind, self._count]

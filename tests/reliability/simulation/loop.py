@@ -90,7 +90,7 @@ class Loop(asyncio.AbstractEventLoop):
             if not task.done():
                 task._log_destroy_pending = False  # type: ignore[attr-defined]  # it is meant to be
                 with suppress(BaseException):
-                    task.get_coro().close()  # type: ignore[union-attr]  # it has one
+                    task.get_coro().close()
         self._tasks.clear()
 
     # ── what asyncio asks for ─────────────────────────────────────────────────────────
@@ -111,13 +111,21 @@ class Loop(asyncio.AbstractEventLoop):
     call_soon_threadsafe = call_soon
 
     def call_later(
-        self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+        self,
+        delay: float,
+        callback: Callable[..., Any],
+        *args: Any,
+        context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """Call this after some seconds."""
         return self.call_at(self._time + delay, callback, *args, context=context)
 
     def call_at(
-        self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+        self,
+        when: float,
+        callback: Callable[..., Any],
+        *args: Any,
+        context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """Call this at a time of `time()`."""
         handle = asyncio.TimerHandle(when, callback, args, self, context)

@@ -15,9 +15,16 @@ from typing import Any, Final
 from tenuto.language import fold
 from tenuto.runtime import feeding, jobs, memory, snapshots
 from tests.reliability.simulation.disk import FAULTS, Fault
-from tests.reliability.simulation.flows import Growing, Tree
+from tests.reliability.simulation.flows import THEMES, Growing, Tree
 
 Ending = str  # of a life: one of FAULTS, "kill", "kill at", "close"
+
+_ASKED: Final = (
+    "signal", "signal", "signal", "emit", "emit", "cancel", "suspend", "resume", "query", "result", "retry", "settle"
+)  # fmt: skip
+
+ANYBODY: Final = "*"
+"""In place of a run's id: any run that is there by then, children too."""
 
 _TARGETS: Final = (
     "started emit", "started run", "started step", "started call", "started wait", "started listen",
@@ -25,6 +32,26 @@ _TARGETS: Final = (
     "completed emit", "faulted step", "faulted run", "retried", "cancelled", "continued", "stuck", "progressed",
     "Answered", "Failed", "Arrived", "CancelRequested", "Suspended", "Resumed", "Started", "Restarted",
 )  # fmt: skip
+
+_OF_THEMES: Final = {
+    "messages": (
+        "started emit",
+        "completed emit",
+        "Arrived",
+        "started signal",
+        "started listen",
+    ),
+    "families": (
+        "started run",
+        "completed run",
+        "faulted run",
+        "CancelRequested",
+        "Started",
+    ),
+    "time": ("started wait", "retried", "completed wait"),
+    "undo": ("started undo", "completed undo", "completed step", "Failed"),
+    "crowds": ("completed step", "Failed", "retried"),
+}
 
 _VERBS: Final = (
     "signal", "event", "emit", "child", "document", "race", "each", "each-left", "raise", "trusted", "swallow", "sleep"
@@ -63,9 +90,12 @@ class Plan:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         chance = self.chance("plan")
+        self.theme: str | None = chance.choice([None, None, None, *THEMES])
         self.trouble: float = chance.choice([0.0, 0.05, 0.3])
         self.fsync_seconds: float = chance.choice([0.0005, 0.004, 0.004, 0.2])
         self.world_seconds: float = chance.choice([0.0001, 0.02, 0.02, 1.0])
+        if self.theme == "crowds":
+            self.world_seconds = max(self.world_seconds, 0.02)  # so that they are crowds
         self.hot_runs: int = chance.choice([1, 3, 10_000])
         self.queue_bytes_max: int = chance.choice([200, 4_000, 1 << 30])
         self.entries_at_once: int = chance.choice([3, 1_000])
@@ -83,7 +113,14 @@ class Plan:
         clocks = chance.random() < 0.25
         self.lives = [self._life(chance, clocks) for _ in range(chance.choice([0, 1, 1, 2, 2, 3, 5]))]
         self.lives.append(
-            Life(None, 0, self._jumps(chance) if clocks else (), {}, self._intruder(chance), None)
+            Life(
+                None,
+                0,
+                self._jumps(chance) if clocks else (),
+                {},
+                self._intruder(chance),
+                None,
+            )
         )
         self.clients = self._clients(chance)
 
@@ -92,11 +129,13 @@ class Plan:
         return Random(f"{self.seed}/{name}")
 
     def _life(self, chance: Random, clocks: bool) -> Life:
-        ending: Any = chance.choice(
-            [*FAULTS, "kill", "kill", "kill", "kill at", "kill at", "kill at", "close"]
-        )
+        ending: Any = chance.choice([*FAULTS, *["kill"] * 3, *["kill at"] * 4, "close"])
+        if self.theme == "crowds" and chance.random() < 0.5:
+            ending = "close"  # which is when those who wait for their turn must not get it
         after = 10 ** chance.uniform(0, {"kill": 3.5, "close": 3.5, "kill at": 0.8}.get(ending, 2))
         target = chance.choice(_TARGETS) if ending == "kill at" else None
+        if target is not None and self.theme is not None and chance.random() < 0.7:
+            target = chance.choice(_OF_THEMES[self.theme])
         faults = {int(after): ending} if ending in FAULTS else {}
         jumps = self._jumps(chance) if clocks else ()
         return Life(ending, int(after), jumps, faults, self._intruder(chance), target)
@@ -107,7 +146,10 @@ class Plan:
     def _jumps(self, chance: Random) -> tuple[tuple[float, float], ...]:
         """Return when the clock is set, in seconds from the beginning, and by how much it is wrong then."""
         return tuple(
-            (chance.random() * 30, chance.choice([-4_000, -60, -1, 0, 1, 60, 4_000]) * chance.random())
+            (
+                chance.random() * 30,
+                chance.choice([-4_000, -60, -1, 0, 1, 60, 4_000]) * chance.random(),
+            )
             for _ in range(chance.randint(0, 3))
         )
 
@@ -116,7 +158,7 @@ class Plan:
     def _clients(self, chance: Random) -> list[list[Wish]]:
         forbidden = frozenset(verb for verb in _VERBS if chance.random() < 0.3)
         names = tuple(f"d{number}" for number in self.documents)
-        growing = Growing(chance, forbidden, names)
+        growing = Growing(chance, self.theme, forbidden, names)
         quick = chance.choice([0.05, 1.0, 5.0])
         pauses = chance.random() < 0.5
         cancels = chance.random() < 0.5
@@ -128,44 +170,60 @@ class Plan:
                 number = next(numbers)
                 run = f"r{number}" if chance.random() < 0.8 else None
                 wishes.append(
-                    Wish(chance.random() * quick, "start", run, self._work(chance, growing, number))
+                    Wish(
+                        chance.random() * quick,
+                        "start",
+                        run,
+                        self._work(chance, growing, number),
+                    )
                 )
             clients.append(wishes)
-        known = [wish.run for wishes in clients for wish in wishes if wish.run is not None] or ["r1"]
+        starts = [wish for wishes in clients for wish in wishes if wish.run is not None]
+        known = [wish.run for wish in starts] or ["r1"]
+        messages = 20 if self.theme == "messages" else 8
         for wishes in clients:
-            for _ in range(chance.randint(0, 8)):
+            for _ in range(chance.randint(0, messages)):
                 verb = self._verb(chance, pauses=pauses, cancels=cancels)
-                wish = Wish(chance.random() * quick, verb, chance.choice(known), chance.randint(0, 1))
+                run = chance.choice(known) if chance.random() < 0.8 else ANYBODY
+                wish = Wish(chance.random() * quick, verb, run, chance.randint(0, 1))
                 wishes.insert(chance.randint(1, len(wishes)), wish)
                 if verb == "suspend" and chance.random() < 0.7:
                     wishes.append(Wish(chance.random() * quick, "resume", wish.run))
+            if starts and chance.random() < 0.3:
+                wishes.append(self._started_again(chance, chance.choice(starts), quick))
         return clients
 
+    def _started_again(self, chance: Random, start: Wish, quick: float) -> Wish:
+        """Return another start of the same id: the same, or another that has to be refused."""
+        given = start.value["input"]
+        if chance.random() < 0.3:
+            given = {**given, "tag": given["tag"] + " again"}
+        return Wish(chance.random() * quick, "start", start.run, {**start.value, "input": given})
+
     def _verb(self, chance: Random, *, pauses: bool, cancels: bool) -> str:
+        more = ("signal", "signal", "signal", "emit") if self.theme == "messages" else ()
         while True:
-            verb = chance.choice(
-                [
-                    "signal",
-                    "signal",
-                    "signal",
-                    "emit",
-                    "emit",
-                    "cancel",
-                    "suspend",
-                    "resume",
-                    "query",
-                    "result",
-                    "retry",
-                ]
-            )
+            verb: str = chance.choice((*_ASKED, *more))
             if (pauses or verb not in ("suspend", "resume")) and (cancels or verb != "cancel"):
                 return verb
 
-    def _work(self, chance: Random, growing: Growing, number: int) -> tuple[str, Tree, int]:
-        """Return what is started: a document with an input, or a tree and how often it is carried out again."""
+    def _work(self, chance: Random, growing: Growing, number: int) -> dict[str, Any]:
+        """Return what is started, and its input: `tag` is of this start alone."""
+        tag = f"start {number}"
         if self.documents and chance.random() < 0.5:
-            return f"d{chance.choice(self.documents)}", number, 0
-        return "flow", growing.tree(chance.randint(1, 12)), chance.choice([0, 0, 0, 1, 3])
+            return {
+                "workflow": f"d{chance.choice(self.documents)}",
+                "input": {"tag": tag, "n": number},
+            }
+        tree: Tree = growing.tree(chance.randint(1, 12))
+        return {
+            "workflow": "flow",
+            "input": {
+                "tree": tree,
+                "rounds": chance.choice([0, 0, 0, 1, 3]),
+                "tag": tag,
+            },
+        }
 
     @contextmanager
     def limits(self) -> Iterator[None]:

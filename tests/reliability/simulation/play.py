@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
+from tenuto.authoring import asking
 from tenuto.authoring.declare import Workflow
 from tenuto.authoring.program import PythonProgram
 from tenuto.engine.advance import Program, Run, advance
@@ -64,6 +65,18 @@ def play(seed: int, *, traced: bool = False) -> Played:
         return _Play(plan, traced=traced).go()
 
 
+def let_go() -> None:
+    """Collect what killed processes left: the code of their workflows ends where it reaches nobody.
+
+    Whoever plays many seeds turns the collector off, and calls this now and then.
+    """
+    token = asking._current.set(asking.Gone())
+    try:
+        gc.collect()
+    finally:
+        asking._current.reset(token)
+
+
 class _Play:
     def __init__(self, plan: Plan, *, traced: bool) -> None:
         self.plan = plan
@@ -79,15 +92,20 @@ class _Play:
         self.counts: Counter[str] = Counter()
         self.found: list[Violation] = []
         self.documents = tuple(document(number) for number in _with_those_they_run(plan.documents))
-        self.clients = [
-            Client(self.book, wishes, self._now, self.tell, self._shown) for wishes in plan.clients
-        ]
+        self.chance = plan.chance("play")
+        self.clients = [self._client(wishes) for wishes in plan.clients]
         self.intruder: Process | None = None
         self.target: str | None = None
         self.hits = 0
 
     def _trace(self, line: str) -> None:
         self.trace.append(f"{self._now() - START:.6f} life {self.life}: {line}")
+
+    def _client(self, wishes: list[Wish]) -> Client:
+        return Client(self.book, wishes, self._now, self.tell, self._shown, self._anybody)
+
+    def _anybody(self) -> str:
+        return self.chance.choice(list(self.disk.numbers) or ["r1"])
 
     def _now(self) -> float:
         return self.loop.time()
@@ -107,6 +125,7 @@ class _Play:
             evidence = self._check(settled=True)
         finally:
             if collects:
+                let_go()
                 gc.enable()
         self._cover(evidence)
         return Played(self.plan.seed, self.found, evidence, self.counts, self.trace)
@@ -115,7 +134,6 @@ class _Play:
         loop = self.loop = Loop(self.plan.chance(f"loop/{number}"), self._now() + 1)
         self.life = self.world.life = number
         self.world.loop = self.clock.loop = loop
-        self._everything_is_seen()
         over: asyncio.Future[None] = loop.create_future()
         process = self._process(life.faults, lambda: self._store_has_failed(over))
         self.tell(f"begins; it ends by: {life.ending}")
@@ -146,13 +164,14 @@ class _Play:
             self.world,
             faults=dict(faults),
             documents=self.documents,
+            holds=self._everything_is_seen,
             seen=self._seen,
             failed=failed,
             told=self._hear,
         )
 
     def _intrude(self) -> None:
-        """Somebody starts a second process on the same database: it must not get in."""
+        """Somebody starts a second process on the same database: it must not get in while the first is there."""
         self.counts["second process"] += 1
         self.intruder = self._process({}, lambda: None)
         self.loop.create_task(self._try_to_open(self.intruder))
@@ -198,6 +217,8 @@ class _Play:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+        # The program goes on without it: nothing of it may be left.
+        await asyncio.sleep(2)
 
     async def _serve(self, client: Client, app: Process) -> None:
         try:
@@ -226,7 +247,7 @@ class _Play:
 
     async def _settle(self, app: Process) -> None:
         """Faults have stopped: bring what runs wait for, until all are over."""
-        helper = Client(self.book, [], self._now, self.tell, self._shown)
+        helper = self._client([])
         self._set_clock(0.0)
         seconds = _FIRST_ROUND_SECONDS
         for _ in range(_ROUNDS):
@@ -258,7 +279,7 @@ class _Play:
         self.tell(f"durable {run} {seq} {entry.event!r}")
 
     def _everything_is_seen(self) -> None:
-        """Somebody looks at the disk while no process is there."""
+        """Somebody looks at the disk before a process does."""
         for row in self.disk.runs.values():
             for seq in self.disk.entries.get(row.number, ()):
                 self.seen_at.setdefault((row.id, seq), self._now())
@@ -309,7 +330,11 @@ class _Play:
             row = evidence.journals[run][0] if run in evidence.journals else None
             outcome = None if row is None else row.outcome
             if outcome is None or outcome.get("output") != value:
-                self._violate("promise", f"a client was given {value}, and on the disk it is {outcome}", run)
+                self._violate(
+                    "promise",
+                    f"a client was given {value}, and on the disk it is {outcome}",
+                    run,
+                )
         return evidence
 
     def _is_suspicious(self) -> bool:
@@ -333,12 +358,19 @@ class _Play:
         for seq, entry in told.entries:
             event = entry.event
             if isinstance(event, Arrived) and event.event.get("type") == SIGNAL:
-                places[str(event.event.get("data"))] = (str(event.event.get("subject")), seq)
+                places[str(event.event.get("data"))] = (
+                    str(event.event.get("subject")),
+                    seq,
+                )
             for note in entry.notes:
                 if note.what == "logged" and str(note.data).startswith(HEARD):
                     name, place = places[str(note.data).removeprefix(HEARD)]
                     if place <= last.get(name, 0):
-                        self._violate("I7", f"its code was given {note.data} after a later signal", run)
+                        self._violate(
+                            "I7",
+                            f"its code was given {note.data} after a later signal",
+                            run,
+                        )
                     last[name] = place
 
     def _check_effects(self, run: str, told: Told) -> None:
@@ -348,7 +380,11 @@ class _Play:
             commands = asked.get((effect.key, effect.attempt), ())
             seen = [self.seen_at.get((run, told.asked[command.id].seq), 0.0) for command in commands]
             if seen and effect.at < min(seen):
-                self._violate("I4", f"{effect.task} ran before the entry that asks for it was durable", run)
+                self._violate(
+                    "I4",
+                    f"{effect.task} ran before the entry that asks for it was durable",
+                    run,
+                )
 
     def _evidence(self, *, settled: bool) -> Evidence:
         disk = self.disk
@@ -384,7 +420,7 @@ class _Play:
         for run, (row, entries) in journals.items():
             if row.parent is None and row.origin is None:
                 started = msgspec.json.decode(entries[0][1], type=Entry).event
-                tag = getattr(started, "input", {}).get("tag")
+                tag = str(getattr(started, "input", {}).get("tag"))
                 if tag in unknown and ids.setdefault(tag, run) != run:
                     self._violate("I2", f"one start made two runs, {ids[tag]} and this one", run)
         return [

@@ -102,13 +102,15 @@ class Process(App):
         *,
         faults: dict[int, Fault],
         documents: tuple[DocumentRow, ...],
+        holds: Callable[[], None],
         seen: Callable[[str, int, Entry], None],
         failed: Callable[[], None],
         told: Callable[[str], None],
     ) -> None:
         """Take what it works with.
 
-        `seen` is called for each entry that becomes durable, `failed` when the store fails.
+        `holds` is called once it has the disk, `seen` for each entry that becomes durable, `failed` when the
+        store fails.
         """
         super().__init__(WORKFLOWS, settings=Settings(secrets=Secrets({"token": CANARY})))
         self._life = life
@@ -119,6 +121,7 @@ class Process(App):
         self._world = world
         self._faults = faults
         self._stored = documents
+        self._holds = holds
         self._seen = seen
         self._when_failed = failed
         self._told = told
@@ -132,6 +135,7 @@ class Process(App):
     async def _simulated(self) -> AsyncIterator[Desk]:
         plan, loop, life = self._plan, self._loop_of_life, self._life
         self._disk.hold(life)
+        self._holds()
         store = self.store = Store(
             self._disk,
             loop,
@@ -183,7 +187,9 @@ class Process(App):
     def kill(self) -> bool:
         """Let go of everything at once; return whether a transaction that was under way got to the disk."""
         torn = self.store is not None and self.store.torn()
-        token = asking._current.set(asking.Gone())  # what code of workflows does on its way out reaches nobody
+        token = asking._current.set(
+            asking.Gone()
+        )  # what code of workflows does on its way out reaches nobody
         try:
             self._loop_of_life.kill()
             if self.worker is not None:

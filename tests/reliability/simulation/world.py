@@ -37,7 +37,13 @@ class Hopeless(Exception):
 class World:
     """What outlives every process: the ledger, and the chances of calls."""
 
-    def __init__(self, chance: Random, trouble: float, seconds: float, told: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        chance: Random,
+        trouble: float,
+        seconds: float,
+        told: Callable[[str], None],
+    ) -> None:
         """Let this part of all calls go wrong, from 0 to 1; one way takes `seconds` at most, if not for long.
 
         `told` hears of each effect.
@@ -78,7 +84,14 @@ class World:
         if self._chance.random() >= self._trouble:
             return "well"
         found = self._chance.choice(
-            ["lost on the way", "answer lost", "refused", "refused", "hopeless", "hangs"]
+            [
+                "lost on the way",
+                "answer lost",
+                "refused",
+                "refused",
+                "hopeless",
+                "hangs",
+            ]
         )
         self.counts[found] += 1
         return found
@@ -173,7 +186,11 @@ async def unbook(n: int, result: int | None) -> None:
     await Here.world.visit(n)
 
 
-@step(undo=unbook, retry=Retry(attempts=3, delay_seconds=1, on=(Unlucky, TimeoutError)), timeout_seconds=5)
+@step(
+    undo=unbook,
+    retry=Retry(attempts=3, delay_seconds=1, on=(Unlucky, TimeoutError)),
+    timeout_seconds=5,
+)
 async def book(n: int) -> int:
     """Do something that can be taken back."""
     return int(await Here.world.visit(n))
@@ -195,7 +212,10 @@ async def beating(n: int) -> int:
     return int(await Here.world.visit(n))
 
 
-@step(concurrency=Concurrency(1), retry=Retry(attempts=3, delay_seconds=0.1, on=(Unlucky,)))
+@step(
+    concurrency=Concurrency(1),
+    retry=Retry(attempts=3, delay_seconds=0.1, on=(Unlucky,)),
+)
 async def narrow(n: int) -> int:
     """Do something that only one may do at a time."""
     return int(await Here.world.visit(n))
@@ -233,7 +253,16 @@ async def odd(n: int) -> int:
     return object() if first else n  # type: ignore[return-value]  # on purpose
 
 
-NAMES: Final = ("plain", "shaky", "book", "slow", "beating", "narrow", "rated", "threaded")
+NAMES: Final = (
+    "plain",
+    "shaky",
+    "book",
+    "slow",
+    "beating",
+    "narrow",
+    "rated",
+    "threaded",
+)
 STEPS: Final[tuple[Step[..., Any], ...]] = (
     plain,
     shaky,

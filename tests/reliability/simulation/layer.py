@@ -1,0 +1,143 @@
+"""The layer L2 of the fault programme: seeds in several processes, and how many of them each bug of the zoo takes."""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from multiprocessing import get_context
+from typing import Final
+
+import msgspec
+
+from tests.reliability.evidence import Violation
+from tests.reliability.programme import Budget, Caught, Layer, Record
+from tests.reliability.simulation.play import Played, let_go, play
+from tests.reliability.zoo import BUGS
+
+SEEDS: Final = 1_000
+"""How many seeds CI plays; fewer if its time is over before."""
+
+SEEDS_OF_BUGS: Final = 150
+"""How many seeds a bug is given in CI before the seed that is known to show it."""
+
+SHOWN_BY: Final[dict[str, int]] = {}
+"""Seeds that show bugs which others seldom do."""
+
+_CHUNK: Final = 50
+_FAILING_KEPT: Final = 50
+_BUG_SECONDS: Final = 60.0
+
+
+class Chunk(msgspec.Struct, frozen=True):
+    """What some seeds gave."""
+
+    seeds: int
+    counts: dict[str, int]
+    violations: tuple[Violation, ...]
+    failing: tuple[str, ...]
+
+
+def played(seed: int, bug: str | None = None, *, traced: bool = False) -> Played:
+    """Play a seed, with a bug if one is named; the engine's own failure is a violation too."""
+    with BUGS[bug]() if bug is not None else nullcontext():
+        return play(seed, traced=traced)
+
+
+def play_chunk(first: int, count: int, deadline: float) -> Chunk:
+    """Play seeds in a row, until the deadline (of `time.monotonic`)."""
+    gc.disable()
+    counts: Counter[str] = Counter()
+    violations: list[Violation] = []
+    failing: list[str] = []
+    done = 0
+    for seed in range(first, first + count):
+        if done and time.monotonic() >= deadline:
+            break
+        outcome = played(seed)
+        done += 1
+        counts.update(outcome.counts)
+        if outcome.violations:
+            failing.append(f"seed {seed}")
+            violations += outcome.violations
+    let_go()
+    return Chunk(done, dict(counts), tuple(violations), tuple(failing))
+
+
+def hunt(bug: str, first: int, count: int, deadline: float) -> Caught:
+    """Play seeds until a bug shows itself."""
+    gc.disable()
+    began = time.monotonic()
+    known = [SHOWN_BY[bug]] if bug in SHOWN_BY else []
+    cases = 0
+    for seed in [*range(first, first + count), *known]:
+        if cases and time.monotonic() >= deadline and seed not in known:
+            continue
+        cases += 1
+        violations = played(seed, bug).violations
+        if violations:
+            let_go()
+            by = tuple(sorted({violation.invariant for violation in violations}))
+            return Caught(bug=bug, cases=cases, by=by, seconds=round(time.monotonic() - began, 2))
+    let_go()
+    return Caught(bug=bug, cases=None, seconds=round(time.monotonic() - began, 2))
+
+
+def play_layer(budget: Budget) -> Record:
+    """Play the layer: first the zoo, then seeds for as long as there is time."""
+    began = time.monotonic()
+    counts: Counter[str] = Counter()
+    violations: list[Violation] = []
+    failing: list[str] = []
+    seeds = 0
+    with ProcessPoolExecutor(_processes(), mp_context=get_context("spawn")) as pool:
+        each = budget.cases(SEEDS_OF_BUGS)
+        until = min(budget.deadline, began + _BUG_SECONDS * max(1.0, budget.scale))
+        hunts = [pool.submit(hunt, bug, budget.seed, each, until) for bug in BUGS]
+        caught = tuple(found.result() for found in hunts)
+        for chunk in pool.map(play_chunk, *zip(*_chunks(budget), strict=True)):
+            seeds += chunk.seeds
+            counts.update(chunk.counts)
+            violations += chunk.violations[:_FAILING_KEPT]
+            failing += chunk.failing
+    seconds = time.monotonic() - began
+    return Record(
+        layer=LAYER.name,
+        cases=seeds,
+        seconds=round(seconds, 1),
+        counts=dict(sorted(counts.items())),
+        violations=tuple(violations[:_FAILING_KEPT]),
+        failing=tuple(failing[:_FAILING_KEPT]),
+        caught=caught,
+        figures=_figures(counts, seeds, seconds),
+    )
+
+
+def _chunks(budget: Budget) -> Iterator[tuple[int, int, float]]:
+    """Yield what `play_chunk` takes."""
+    cases = budget.cases(SEEDS)
+    for first in range(0, cases, _CHUNK):
+        yield budget.seed + first, min(_CHUNK, cases - first), budget.deadline
+
+
+def _figures(counts: Counter[str], seeds: int, seconds: float) -> dict[str, str]:
+    kinds = {name.partition(": ")[0] for name in counts}
+    covered = {
+        kind: ", ".join(sorted(name.partition(": ")[2] for name in counts if name.startswith(f"{kind}: ")))
+        for kind in sorted(kinds)
+    }
+    return {
+        "seeds in a second": f"{seeds / max(seconds, 0.001):.0f}",
+        **{f"{kind} covered": names for kind, names in covered.items() if names},
+    }
+
+
+def _processes() -> int:
+    return max(1, len(os.sched_getaffinity(0)))
+
+
+LAYER: Final = Layer("L2", "deterministic simulation of the engine", play_layer, 500.0)

@@ -1,0 +1,158 @@
+"""The layer L2 at the size of CI: seeds of the simulation, the zoo, and what simulations rest on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from tests.reliability.programme import Budget, Record
+from tests.reliability.simulation.layer import LAYER
+from tests.reliability.simulation.loop import Crash, Idle, Loop
+from tests.reliability.simulation.play import play
+from tests.reliability.zoo import BUGS, ELSEWHERE, NOT_YET, TOLD
+
+SECONDS = 30.0
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory: pytest.TempPathFactory) -> Record:
+    """The layer, played once."""
+    return LAYER.play(Budget(tmp_path_factory.mktemp("simulation"), deadline=time.monotonic() + SECONDS))
+
+
+@pytest.mark.slow
+def test_no_seed_violates_anything(record: Record) -> None:
+    """Each that does is named, to be played again: `python -m tests.reliability.simulation --seed N --trace`."""
+    assert (record.failing, record.violations) == ((), ())
+    assert record.cases > 0
+
+
+@pytest.mark.slow
+def test_every_bug_of_the_zoo_is_caught(record: Record) -> None:
+    """Otherwise a clean record says nothing."""
+    assert [caught.bug for caught in record.caught if caught.cases is None] == []
+    assert {caught.bug for caught in record.caught} == set(BUGS)
+
+
+def test_each_bug_is_told_and_each_that_is_missing_has_a_reason() -> None:
+    """The page prints them."""
+    assert TOLD.keys() == BUGS.keys()
+    assert all([*TOLD.values(), *NOT_YET.values(), *ELSEWHERE.values()])
+
+
+@pytest.mark.slow
+def test_a_seed_is_the_same_everywhere() -> None:
+    """Byte for byte, in processes whose sets and dictionaries of texts have another order."""
+    command = [sys.executable, "-m", "tests.reliability.simulation", "--seed", "1", "--seeds", "6", "--trace"]
+    told = [
+        subprocess.run(
+            command, cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in ("1", "77")
+    ]
+
+    assert told[0] == told[1]
+    assert told[0].count(b"\n") > 200
+
+
+def test_seeds_are_played_on_their_own() -> None:
+    """What was played before leaves nothing behind."""
+    first = play(3, traced=True).trace
+    play(4)
+
+    assert play(3, traced=True).trace == first
+
+
+# ── the loop ─────────────────────────────────────────────────────────────────────────────
+
+
+def ran(work: Any, loop: Loop | None = None) -> Any:
+    """Run a coroutine on a simulated loop."""
+    loop = loop or Loop(Random(1), 0.0)
+    task = loop.create_task(work)
+    loop.run(task.done)
+    return task.result()
+
+
+def test_what_is_ready_first_runs_first() -> None:
+    """As asyncio promises, whatever the seed is."""
+
+    async def order() -> list[int]:
+        seen: list[int] = []
+        for number in range(20):
+            asyncio.get_running_loop().call_soon(seen.append, number)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return seen
+
+    assert ran(order()) == list(range(20))
+
+
+def test_time_jumps_to_the_next_timer() -> None:
+    """A day costs nothing, and nothing is early."""
+    loop = Loop(Random(1), 0.0)
+
+    async def sleep() -> float:
+        async with asyncio.timeout(100_000):
+            await asyncio.sleep(86_400)
+        return asyncio.get_running_loop().time()
+
+    began = time.monotonic()
+
+    assert 86_400 <= ran(sleep(), loop) < 86_401
+    assert time.monotonic() - began < 1
+
+
+def test_timers_of_the_same_time_come_in_any_order() -> None:
+    """Which order is the seed's to choose."""
+
+    async def order() -> tuple[int, ...]:
+        seen: list[int] = []
+        loop = asyncio.get_running_loop()
+        for number in range(4):
+            loop.call_at(5.0, seen.append, number)
+        await asyncio.sleep(6)
+        return tuple(seen)
+
+    orders = {ran(order(), Loop(Random(seed), 0.0)) for seed in range(20)}
+
+    assert len(orders) > 5
+    assert ran(order()) == ran(order())
+
+
+def test_who_waits_for_nothing_is_found_out() -> None:
+    """A hang is not waited for."""
+
+    async def hang() -> None:
+        await asyncio.get_running_loop().create_future()
+
+    with pytest.raises(Idle):
+        ran(hang())
+
+
+def test_a_crash_runs_nothing_more() -> None:
+    """No clean-up of a coroutine gets anything done."""
+    done: list[str] = []
+    loop = Loop(Random(1), 0.0)
+
+    async def work() -> None:
+        try:
+            loop.call_soon(loop.crash)
+            await asyncio.sleep(1)
+        finally:
+            loop.call_soon(done.append, "after")
+
+    with pytest.raises(Crash):
+        ran(work(), loop)
+    loop.kill()
+
+    assert done == []
