@@ -87,3 +87,13 @@ def test_a_limit_cannot_be_caught() -> None:
     """`try` catches errors of jq, not the end of patience."""
     assert limit_of('try ("a" * 2e9) catch "got away"')[0] == "expression-size"
     assert limit_of('[range(10000)] | (map("a" * 1000000))? // 1')[0] == "expression-steps"
+
+
+@pytest.mark.parametrize("wrap", ["%s", "[.[] | %s]", "path(%s)", "(%s) |= 1", "[paths] | map(%s)"])
+def test_a_pipe_may_have_as_many_parts_as_fit(wrap: str) -> None:
+    """Its length costs no depth, where it gives several values or names places either."""
+    parts = (16_384 - len(wrap)) // 4
+    expression = parse(wrap % "|".join([".[]?"] + ["."] * parts))
+
+    assert expression.inline
+    expression.evaluate([1, 2], {}, 0.0)

@@ -80,7 +80,8 @@ def pipe(parts: tuple[Places, ...]) -> Places:
     """Compile a pipe."""
     if len(parts) == 1:
         return parts[0]
-    first, rest = parts[0], pipe(parts[1:])
+    middle = len(parts) // 2  # in halves: a pipe may have thousands of parts
+    first, rest = pipe(parts[:middle]), pipe(parts[middle:])
     return lambda place, frame: (found for inner in first(place, frame) for found in rest(inner, frame))
 
 

@@ -44,7 +44,8 @@ def pipe(parts: tuple[Many, ...]) -> Many:
     """Compile a pipe of which some part gives several values or none."""
     if len(parts) == 1:
         return parts[0]
-    first, rest = parts[0], pipe(parts[1:])
+    middle = len(parts) // 2  # in halves: a pipe may have thousands of parts
+    first, rest = pipe(parts[:middle]), pipe(parts[middle:])
 
     def run(value: Json, frame: Frame) -> Iterator[Json]:
         for item in first(value, frame):
