@@ -23,7 +23,7 @@ from typing import Final
 
 from tests.reliability.commands import session
 from tests.reliability.evidence import Violation
-from tests.reliability.house.driver import House
+from tests.reliability.house.driver import House, unplayable
 from tests.reliability.house.ledger import Ledger, Trouble, repeated
 from tests.reliability.house.lives import Died, Life, Nursery, descendants
 from tests.reliability.house.stories import COMMON, RARE, Stories
@@ -235,7 +235,10 @@ async def _play(budget: Budget) -> Record:
             seed = budget.seed + episodes
             episodes += 1
             folder = budget.folder / f"kills-{seed}"
-            played = await episode(folder, nursery, seed, KILLS_PER_EPISODE)
+            try:
+                played = await episode(folder, nursery, seed, KILLS_PER_EPISODE)
+            except Exception as error:
+                played = Played(violations=[unplayable(error)], counts=Counter(kills=KILLS_PER_EPISODE))
             _add(total, played)
             if played.violations:
                 failing.append(f"episode:{seed}")
@@ -257,7 +260,10 @@ async def _play(budget: Budget) -> Record:
 
 async def _command_line(budget: Budget, seed: int, total: Played, failing: list[str]) -> None:
     folder = budget.folder / f"commands-{seed}"
-    violations, killed = await session(folder, seed, COMMANDS_KILLED)
+    try:
+        violations, killed = await session(folder, seed, COMMANDS_KILLED)
+    except Exception as error:
+        violations, killed = [unplayable(error)], COMMANDS_KILLED
     total.violations += violations
     total.counts["kills"] += killed
     total.counts["kills of commands"] += killed
@@ -273,7 +279,10 @@ async def catch(budget: Budget, nursery: Nursery, bug: str) -> Caught:
     for number in range(CATCH_EPISODES_MAX):
         folder = budget.folder / f"{bug}-{number}"
         seed = 1000 * budget.seed + number
-        played = await episode(folder, nursery, seed, KILLS_TO_CATCH, bug=bug, patience=PATIENCE_WITH_BUG)
+        try:
+            played = await episode(folder, nursery, seed, KILLS_TO_CATCH, bug=bug, patience=PATIENCE_WITH_BUG)
+        except Exception as error:
+            played = Played(violations=[unplayable(error)], counts=Counter(kills=KILLS_TO_CATCH))
         kills += played.counts["kills"]
         by = tuple(sorted({violation.invariant for violation in played.violations}))
         shutil.rmtree(folder)

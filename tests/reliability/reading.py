@@ -50,6 +50,7 @@ def read_journals(path: Path) -> Stored:
         sqlite3.DatabaseError: The file is damaged, or not ours.
     """
     with closing(_open(path)) as database:
+        database.execute("BEGIN")  # somebody may be writing: all of it is of one moment
         rows = {number: _row(number, *rest) for number, *rest in database.execute(_RUNS)}
         stored: dict[int, list[tuple[int, bytes]]] = {number: [] for number in rows}
         for number, seq, entry in database.execute(_JOURNAL):

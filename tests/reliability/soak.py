@@ -30,7 +30,7 @@ import msgspec
 from tenuto import App
 from tenuto.storage.sqlite import LOG_BYTES_MAX
 from tests.reliability.evidence import Violation
-from tests.reliability.house.driver import House
+from tests.reliability.house.driver import House, unplayable
 from tests.reliability.house.ledger import Ledger, Trouble
 from tests.reliability.house.lives import Died, Nursery, descendants
 from tests.reliability.house.stories import Stories
@@ -296,12 +296,15 @@ async def _play(budget: Budget) -> Record:
         while total["cycles"] == 0 or time.monotonic() < end - SECONDS_IN_CI:
             seed = budget.seed + total["cycles"]
             seconds = min(max(end - time.monotonic(), SECONDS_IN_CI), CYCLE_SECONDS_MAX)
-            found, counts, samples = await cycle(budget.folder / f"soak-{seed}", nursery, seed, seconds)
-            total.update(counts)
+            try:
+                found, counts, samples = await cycle(budget.folder / f"soak-{seed}", nursery, seed, seconds)
+                figures = _figures(samples)
+                total.update(counts)
+            except Exception as error:
+                found = [unplayable(error)]
             total["cycles"] += 1
             violations += found
             failing += [f"cycle:{seed}"] if found else []
-            figures = _figures(samples)
         caught = await _control(budget, nursery)
     return Record(
         layer=LAYER.name,

@@ -34,7 +34,7 @@ from typing import Final
 from unittest import mock
 
 from tests.reliability.evidence import Violation
-from tests.reliability.house.driver import House
+from tests.reliability.house.driver import House, unplayable
 from tests.reliability.house.ledger import Ledger
 from tests.reliability.house.lives import Died, Nursery
 from tests.reliability.house.squeezed import squeezed
@@ -269,7 +269,10 @@ async def _play(budget: Budget, strace: Path, began: float) -> Record:
 
         async def work() -> None:
             for point in chosen:
-                reached, found = await stage.case(point)
+                try:
+                    reached, found = await stage.case(point)
+                except Exception as error:
+                    reached, found = True, [unplayable(error)]
                 counts["kills" if reached else "points not reached again"] += 1
                 counts[f"kills at {point.call}"] += reached
                 counts[f"kills in {point.scene.name}"] += reached

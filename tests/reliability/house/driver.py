@@ -163,12 +163,11 @@ class House:
             self._hear([(run, seq) for seq, _ in entries], now)
 
     async def starve(self, seconds: float) -> None:
-        """Let the process's files grow no more; returns when its store has failed, at the latest after a time."""
+        """Let the process write to no file beyond its first page; returns when its store has failed, or in time."""
         self.failed.clear()
         self.life.starved = True
-        sizes = [path.stat().st_size for path in (self.database, Path(f"{self.database}-wal"))]
         with suppress(ProcessLookupError):
-            resource.prlimit(self.life.pid, resource.RLIMIT_FSIZE, (min(sizes), resource.RLIM_INFINITY))
+            resource.prlimit(self.life.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
         with suppress(TimeoutError):
             await asyncio.wait_for(self.failed.wait(), seconds)
 
@@ -340,3 +339,8 @@ class House:
                 if output != expected:
                     found.append(Violation("promise", run, f"{kind}({n}) answered {str(output)[:200]}"))
         return found
+
+
+def unplayable(error: Exception) -> Violation:
+    """Return what to report where a case did not get to its end: a hang, a start that failed, a file that is damaged."""
+    return Violation("played", "", f"the case did not get to its end: {type(error).__name__}: {error}")
