@@ -173,8 +173,8 @@ SYSTEMS: Mapping[str, System] = {
         debian=(POSTGRES,),
         licence="Apache-2.0",
     ),
-    # Not measured: what draws the results.
-    "plots": System(modes={}, python=("matplotlib==3.11.2",)),
+    # Not measured: what draws the results, and what looks where the time goes.
+    "tools": System(modes={}, python=("matplotlib==3.11.2", "py-spy==0.4.3")),
     "celery": System(
         modes={"prefork": WORKS, "threads": COMPARED, "prefork-everysec": COMPARED},
         python=("celery[redis]==5.7.0",),

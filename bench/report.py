@@ -90,7 +90,7 @@ def write(data: Mapping[str, Any], folder: Path, environments: Path) -> None:
 def _drawn(data: Mapping[str, Any], folder: Path, environments: Path) -> list[str]:
     """Draw in the environment that has the library for it; return the names of the plots, none if it cannot be had."""
     try:
-        environment = make("plots", environments)
+        environment = make("tools", environments)
     except CannotInstall as reason:
         print(f"no plots: {reason}")
         return []

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import sqlite3
-import sys
 import time
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from bench.measuring import STEPS
 from tenuto import App, Handle, Signal, each, sleep_until, step, workflow
@@ -190,15 +189,26 @@ def _write_documents(folder: Path) -> list[Path]:
 
 
 class Connections:
-    """Every SQLite connection that this process opens, so that its settings can be asked."""
+    """Every SQLite connection that is opened meanwhile, so that its settings can be asked.
+
+    No audit hook: it would be called in every step, and could not be taken away again.
+    """
 
     def __init__(self) -> None:
         self._opened: list[sqlite3.Connection] = []
-        sys.addaudithook(self._note)
+        self._connect = sqlite3.connect
 
-    def _note(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "sqlite3.connect/handle":
-            self._opened.append(arguments[0])
+    def __enter__(self) -> Self:
+        sqlite3.connect = self._note
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sqlite3.connect = self._connect
+
+    def _note(self, *args: Any, **options: Any) -> sqlite3.Connection:
+        connection = self._connect(*args, **options)
+        self._opened.append(connection)
+        return connection
 
     def durability(self) -> str:
         """Say what those that are open answer, and refuse what would not sync each commit."""
@@ -217,12 +227,13 @@ class Connections:
 
 @dataclass(slots=True)
 class Opened:
-    """An open App, and how its runs are started."""
+    """An open App, how its runs are started, and about how long a measurement may take."""
 
     app: App
     mode: str
     folder: Path
     connections: Connections
+    seconds: float
 
     async def start(self, name: str, given: Any) -> Handle[Any]:
         """Start a run: of a workflow in Python, or of the document of that name."""
@@ -250,18 +261,25 @@ class Opened:
 
 @asynccontextmanager
 async def opened(
-    folder: Path, mode: str, *, clock: Clock | None = None, chance: Chance | None = None
+    folder: Path,
+    mode: str,
+    *,
+    seconds: float = 0.0,
+    clock: Clock | None = None,
+    chance: Chance | None = None,
 ) -> AsyncIterator[Opened]:
     """Open an App as the reference says, on a database in a folder."""
-    connections = Connections()
     documents = [] if mode == "code" else _write_documents(folder)
     workflows, steps = (WORKFLOWS, ()) if mode == "code" else ((), STEPS_OF_DOCUMENTS)
-    async with App(
+    app = App(
         workflows=workflows,
         steps=steps,
         documents=documents,
         database=folder / "tenuto.db",
         clock=clock,
         chance=chance,
-    ) as app:
-        yield Opened(app, mode, folder, connections)
+    )
+    async with AsyncExitStack() as stack:
+        with Connections() as connections:
+            await stack.enter_async_context(app)
+        yield Opened(app, mode, folder, connections, seconds)

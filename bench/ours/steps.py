@@ -19,7 +19,8 @@ from bench.measuring import (
 from bench.ours.flows import Opened
 
 Figures = tuple[dict[str, float], Clock]
-TIMED_SECONDS: Final = 3.0
+TIMED_SECONDS_MIN: Final = 3.0
+TIMED_PART: Final = 3
 
 
 async def alone(opened: Opened, size: int) -> Figures:
@@ -43,10 +44,10 @@ async def in_flight(opened: Opened, size: int) -> Figures:
     """`size` runs of ten steps at once; again and again, since once alone would be too short to be timed."""
     wanted = [number + STEPS for number in range(size)]
     await opened.together("ten", range(max(1, size // WARM_UP)))
-    times = 0
+    times, enough = 0, max(TIMED_SECONDS_MIN, opened.seconds / TIMED_PART)
     with timed() as clock:
         began = time.perf_counter()
-        while not times or time.perf_counter() - began < TIMED_SECONDS:
+        while not times or time.perf_counter() - began < enough:
             assert await opened.together("ten", range(size)) == wanted
             times += 1
     return clock.rates(size * times), clock

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from argparse import Namespace
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -50,10 +51,10 @@ NOT_IN_DOCUMENTS: Final[Mapping[str, str]] = {
 }
 
 
-async def in_app(work: str, folder: Path, mode: str, size: int) -> tuple[dict[str, float], Clock, str]:
+async def in_app(given: Namespace) -> tuple[dict[str, float], Clock, str]:
     """Do a work with an App that is open before it begins."""
-    async with opened(folder, mode) as there:
-        figures, clock = await OPENED[work](there, size)
+    async with opened(given.folder, given.mode, seconds=given.seconds) as there:
+        figures, clock = await OPENED[given.work](there, given.size)
         return figures, clock, there.connections.durability()
 
 
@@ -73,8 +74,7 @@ def main() -> None:
                 given.folder, given.mode, given.size
             )
         else:
-            there = in_app(given.work, given.folder, given.mode, given.size)
-            answer.figures, clock, answer.durability = asyncio.run(there)
+            answer.figures, clock, answer.durability = asyncio.run(in_app(given))
         answer.window = clock.window
     answer.tell()
 
