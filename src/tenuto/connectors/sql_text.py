@@ -16,25 +16,26 @@ from tenuto.plugin import validation_fault
 Dialect = Literal["sqlite", "postgresql", "mariadb"]
 
 _QUOTED: Final = r"""
-    '(?:[^']|'')*'          # a string
-  | "(?:[^"]|"")*"          # a name, or a string in MariaDB
+    '(?:[^']|'')*(?:'|\Z)    # a string; one that does not end goes on to the end of all
+  | "(?:[^"]|"")*(?:"|\Z)    # a name, or a string in MariaDB
 """
 _COMMENT: Final = r"""
     --[^\n]*
-  | /\*.*?\*/
+  | /\*.*?(?:\*/|\Z)
 """
 _NO_PARAMETER: Final = r"::|:="
 _PARAMETER: Final = r":(?P<name>[A-Za-z_][A-Za-z0-9_]*)"
 
 _TOKENS: Final[dict[Dialect, re.Pattern[str]]] = {
     "sqlite": re.compile(
-        rf"{_QUOTED}|`[^`]*`|\[[^\]]*\]|{_COMMENT}|{_NO_PARAMETER}|{_PARAMETER}", re.VERBOSE | re.DOTALL
+        rf"{_QUOTED}|`[^`]*(?:`|\Z)|\[[^\]]*(?:\]|\Z)|{_COMMENT}|{_NO_PARAMETER}|{_PARAMETER}",
+        re.VERBOSE | re.DOTALL,
     ),
     "postgresql": re.compile(
         rf"""
-          \b[eE]'(?:[^'\\]|''|\\.)*'
+          \b[eE]'(?:[^'\\]|''|\\(?:.|\Z))*(?:'|\Z)
         | {_QUOTED}
-        | \$(?P<tag>(?:[A-Za-z_]\w*)?)\$.*?\$(?P=tag)\$
+        | \$(?P<tag>(?:[A-Za-z_]\w*)?)\$.*?(?:\$(?P=tag)\$|\Z)
         | --[^\n]* | (?P<nested>/\*)
         | {_NO_PARAMETER} | {_PARAMETER}
         """,
@@ -42,7 +43,7 @@ _TOKENS: Final[dict[Dialect, re.Pattern[str]]] = {
     ),
     "mariadb": re.compile(
         rf"""
-          '(?:[^'\\]|''|\\.)*' | "(?:[^"\\]|""|\\.)*" | `[^`]*`
+          '(?:[^'\\]|''|\\(?:.|\Z))*(?:'|\Z) | "(?:[^"\\]|""|\\(?:.|\Z))*(?:"|\Z) | `[^`]*(?:`|\Z)
         | \#[^\n]* | {_COMMENT} | {_NO_PARAMETER} | {_PARAMETER}
         """,
         re.VERBOSE | re.DOTALL,

@@ -63,6 +63,9 @@ def compile_schema(document: Json) -> Schema:
     Raises:
         InvalidSchema: It is not a JSON Schema.
     """
+    if isinstance(document, str):
+        # The library would read it as JSON.
+        raise InvalidSchema(f'{document[:40]!r} is not of types "boolean", "object"', ())
     try:
         validator = jsonschema_rs.validator_for(
             document,
@@ -80,8 +83,14 @@ def _invalid(document: Json, error: Any) -> InvalidSchema:
     steps: tuple[str | int, ...] = tuple(error.instance_path)
     message = error.message
     if steps and steps[-1] == "type" and "anyOf" in message:
-        part = document
-        for step in steps:
-            part = part[step]
-        message = f"{part!r} is not a JSON type; those are {', '.join(TYPES)}"
+        message = f"{_part(document, steps)!r} is not a JSON type; those are {', '.join(TYPES)}"
     return InvalidSchema(message, steps)
+
+
+def _part(document: Json, steps: tuple[str | int, ...]) -> Json:
+    """Return a part of a schema; for steps inside what it refers to, None."""
+    for step in steps:
+        if not (isinstance(document, dict) and step in document):
+            return None
+        document = document[step]
+    return document

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from decimal import Context, Decimal
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 from typing import Final
 
 from tenuto.language.expressions.failures import ExpressionSyntax
@@ -18,7 +18,10 @@ from tenuto.language.expressions.failures import ExpressionSyntax
 EXACT: Final = 2**53
 LARGEST: Final = 1.7976931348623157e308
 _SMALL: Final = 1e-4
-_DOUBLE: Final = Context(prec=17)
+# Numbers come from outside, too: none of them may raise what nobody expects.
+_DOUBLE: Final = Context(prec=17, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[])
+# As jq has them: exponents have nine digits, and what is larger is infinite.
+_UNTOUCHED: Final = Context(prec=MAX_PREC, Emax=999_999_999, Emin=-999_999_999, traps=[])
 _DIGITS: Final = 400
 _NUMBER: Final = re.compile(r"([+-]?)((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)", re.ASCII)
 _INFINITE: Final = re.compile(r"[+-]?inf(?:inity)?", re.IGNORECASE)
@@ -70,7 +73,9 @@ def read(text: str) -> int | float | None:
         if sign == "-" and whole == 0:
             return Spelled(-0.0, "-0")
         return -whole if sign == "-" else whole
-    exact = Decimal(("-" if sign == "-" else "") + digits)
+    exact = _UNTOUCHED.create_decimal(("-" if sign == "-" else "") + digits)
+    if exact.is_infinite():
+        return Computed(exact)
     spelling = str(exact)
     value = float(_DOUBLE.create_decimal(exact))
     plain = repr(value)
