@@ -18,13 +18,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, Final, TypeAlias
 from unittest import mock
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
@@ -46,6 +46,7 @@ DAY: Final = 86_400.0
 BOUND_SECONDS: Final = 10.0
 """Within this a due timer has fired, on a machine that has much else to do; in production it is half a minute."""
 
+BERLIN: Final = "Europe/Berlin"
 LIBRARY: Final = "libfaketimeMT.so.1"  # the one for programs with threads
 PROGRAMS: Final = builder(WORKFLOWS)
 
@@ -212,9 +213,13 @@ def at_rate(folder: Path, random: Random, rate: float) -> Violations:
 
 
 def summer_time(folder: Path, random: Random, change: datetime) -> Violations:
-    """In a zone where clocks are set at that moment, runs wait across it; and it is long ago, or yet to come."""
-    episode = Episode(folder, (0.2, 0.7), zone=str(change.tzinfo))
-    episode.clock.turn(change.timestamp() - time.time() - 0.7)
+    """In a zone where clocks are set at that moment, runs wait across it."""
+    try:
+        at = change.replace(tzinfo=ZoneInfo(BERLIN)).timestamp()
+    except ZoneInfoNotFoundError:
+        raise CannotRun(f"this machine does not know of {BERLIN}: install tzdata") from None
+    episode = Episode(folder, (0.2, 0.7), zone=BERLIN)
+    episode.clock.turn(at - time.time() - 0.7)
     with episode.life() as life:
         episode.over(life)
     return episode.violations()
@@ -223,7 +228,7 @@ def summer_time(folder: Path, random: Random, change: datetime) -> Violations:
 def leap_second(folder: Path, random: Random) -> Violations:
     """The last second of a year comes twice, as POSIX has it."""
     episode = Episode(folder, (0.3, 0.8, 1.3))
-    before = datetime(2017, 1, 1, tzinfo=ZoneInfo("UTC")).timestamp() - time.time()
+    before = datetime(2017, 1, 1, tzinfo=UTC).timestamp() - time.time()
     episode.clock.turn(before - 0.7)
     with episode.life() as life:
         episode.fires(life, 0)
@@ -232,15 +237,14 @@ def leap_second(folder: Path, random: Random) -> Violations:
     return episode.violations()
 
 
-BERLIN: Final = ZoneInfo("Europe/Berlin")
 KINDS: Final[dict[str, Callable[[Path, Random], Violations]]] = {
     "set forward": set_forward,
     "set back": set_back,
     "to and fro": to_and_fro,
     "ten times as fast": partial(at_rate, rate=10.0),
     "a fifth as fast": partial(at_rate, rate=0.2),
-    "summer time begins": partial(summer_time, change=datetime(2026, 3, 29, 3, tzinfo=BERLIN)),
-    "summer time ends": partial(summer_time, change=datetime(2026, 10, 25, 2, fold=1, tzinfo=BERLIN)),
+    "summer time begins": partial(summer_time, change=datetime(2026, 3, 29, 3)),
+    "summer time ends": partial(summer_time, change=datetime(2026, 10, 25, 2, fold=1)),
     "leap second": leap_second,
 }
 
@@ -408,4 +412,4 @@ def _catch(budget: Budget) -> Caught:
     )
 
 
-LAYER: Final = Layer("L8", "Clocks", play, 50)
+LAYER: Final = Layer("L8", "Clocks", play, 10)
