@@ -83,7 +83,12 @@ async def _command(
         *verb,
         "--db",
         str(folder / "x.db"),
-        env={**os.environ, work.ADDRESS: ledger.address, work.LIFE: str(life), "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"},
+        env={
+            **os.environ,
+            work.ADDRESS: ledger.address,
+            work.LIFE: str(life),
+            "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}",
+        },
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )
