@@ -1,7 +1,7 @@
 """Where the time goes: `python -m bench.shares [--mode code|document] [--work in-flight] [--size 500] [--seconds 20]`.
 
 Does a work of `bench.systems.tenuto` under py-spy, and adds up in which part of Tenuto each sample was: that of the innermost
-function that is of a part which is told apart here. Threads that only wait are left out. The figures are
+function, in Python or compiled, that is of a part which is told apart here. Threads that only wait are left out. The figures are
 shares of processor time, so that a busy machine hardly changes them.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import tempfile
+import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -49,21 +50,34 @@ PARTS: Final[Mapping[str, Sequence[str]]] = {
     "runs from the disk": ("tenuto/runtime/memory.py",),
     "the worker: what comes after the disk": ("tenuto/runtime/",),
     "starting runs, waiting for results": ("tenuto/application.py", "tenuto/operations/", "bench/"),
-    "asyncio": ("asyncio/", "selectors.py"),
+    "asyncio": ("asyncio/", "selectors.py", "_asyncio"),
 }
 """In this order: a file is of the first part that names it."""
 
-IDLE: Final = (
-    "Condition.wait (threading.py",
-    "_worker (concurrent/futures/thread.py",
-    "EpollSelector.select (selectors.py",
-)
+WAITING: Final = ("PyThread_acquire_lock_timed", "pthread_cond_", "epoll_wait", "select_epoll_poll")
+"""A sample with one of these among its innermost functions is of a thread that waits."""
+
+INNERMOST: Final = 3
 
 
-def part_of(stack: Sequence[str]) -> str:
+def compiled() -> dict[str, str]:
+    """Return the files of modules that are compiled in wheels, by their last names: C functions are called after these."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    files = project["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["mypyc"]["include"]
+    return {Path(file).stem: file.removeprefix("/src/") for file in files}
+
+
+def file_of(frame: str, modules: Mapping[str, str]) -> str:
+    """Return the file of a frame: `advance (tenuto/engine/advance.py:109)`, or `CPyDef_advance___advance (...)` as compiled."""
+    if frame.startswith("CPyDef_"):
+        return modules.get(frame.removeprefix("CPyDef_").partition("___")[0], "")
+    return frame.rpartition("(")[2]
+
+
+def part_of(stack: Sequence[str], modules: Mapping[str, str]) -> str:
     """Return the part that a sample is of; the stack has its innermost function last."""
     for frame in reversed(stack):
-        file = frame.rpartition("(")[2]
+        file = file_of(frame, modules)
         for part, places in PARTS.items():
             if any(place in file for place in places):
                 return part
@@ -73,11 +87,12 @@ def part_of(stack: Sequence[str]) -> str:
 def shares(raw: str) -> dict[str, float]:
     """Return each part's share of the samples, in percent, the largest first."""
     found: Counter[str] = Counter()
+    modules = compiled()
     for line in raw.splitlines():
         text, _, count = line.rpartition(" ")
         stack = text.split(";")
-        if not stack[-1].startswith(IDLE):
-            found[part_of(stack)] += int(count)
+        if not any(frame.startswith(WAITING) for frame in stack[-INNERMOST:]):
+            found[part_of(stack, modules)] += int(count)
     total = sum(found.values())
     return {part: count / total * 100 for part, count in found.most_common()}
 
@@ -103,7 +118,7 @@ def main() -> None:
             "record",
             "--rate",
             str(RATE),
-            "--subprocesses",
+            "--native",
             "--format",
             "raw",
             "--output",
