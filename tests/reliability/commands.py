@@ -87,7 +87,7 @@ async def _command(
             **os.environ,
             work.ADDRESS: ledger.address,
             work.LIFE: str(life),
-            "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}",
+            "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)]),
         },
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
