@@ -159,7 +159,7 @@ class Life:
 
     async def ask(self, verb: str, run: str = "", value: Any = None) -> dict[str, Any]:
         """Ask for something and return the answer; raises `Died`."""
-        if self.ended is not None:
+        if self.ended is not None or self._writer.is_closing():
             raise Died
         number = next(self._ids)
         future = self._answers[number] = asyncio.get_running_loop().create_future()
