@@ -2,10 +2,10 @@
 
     python -m bench.systems.airflow --work in-flight --size 500 --mode local --folder DIR [--seconds 60]
 
-`local` is the LocalExecutor, its fastest, whose workers fork a process for each task; API server, scheduler, DAG processor and
+`local` is the LocalExecutor, which needs no broker and whose workers fork a process for each task; API server, scheduler, DAG processor and
 triggerer are a process each, the database is a fresh PostgreSQL of Debian's package (its SQLite is not for production). Runs are
 started through the API. Limits of concurrency are lifted, the scheduler sleeps 0.1 s where it sleeps 1 s by default
-and takes as many tasks at a time as can run, examples are not loaded. Eight tasks run at a time. Tasks whose process
+and takes as many tasks at a time as can run, examples are not loaded. Eight tasks run at a time, a number that was not compared with others. Tasks whose process
 was killed are noticed after 30 s instead of 300.
 
 A task takes the better part of a second, so nearly every work is done with far fewer runs than asked for.

@@ -21,7 +21,7 @@ from bench.servers import HOST, Server, free_ports, listens
 
 DAGS: Final = Path(__file__).with_name("airflow_dags")
 PARALLEL: Final = 8
-"""Tasks that run at the same time: more only share two processors."""
+"""Tasks that run at the same time; its default is 32."""
 
 MANY: Final = "10000"
 SETTINGS: Final[Mapping[str, str]] = {

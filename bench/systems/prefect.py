@@ -3,8 +3,8 @@
     python -m bench.systems.prefect --work in-flight --size 500 --mode postgres --folder DIR [--seconds 60]
 
 The server is started as its documentation says, with all its services; analytics, the user interface and logs in its
-database are off. Flows are coroutines that are called in this process, many at once: of its ways to run one that is the
-fastest by far, because a deployment starts a process for each.
+database are off. Flows are coroutines that are called in this process, many at once; a deployment would start a process
+for each, which alone has to import Prefect.
 
 `postgres` is its recommendation for production (a fresh PostgreSQL of Debian's package) and has tasks as they are by
 default: the states of flows are committed before they go on, those of tasks are sent as events that nobody waits for, and

@@ -34,9 +34,6 @@ PORTS: Final = (
     *("WORKER_GRPC_PORT", "WORKER_MEMBERSHIP_PORT"),
 )
 LOW_PORTS: Final = range(15_000, 32_000)
-SHARDS: Final = 8
-"""Parts of the history that are written one entry at a time each; its template has 4, a small production cluster 512."""
-
 CONNECTIONS: Final = 50
 UNLIMITED: Final = 1_000_000
 DYNAMIC: Final[Mapping[str, object]] = {
@@ -134,7 +131,6 @@ def settings(folder: Path, database: Postgres | None) -> dict[str, str]:
         "POSTGRES_SEEDS": HOST,
         "DB_PORT": str(database.port),
         "POSTGRES_USER": USER,
-        "NUM_HISTORY_SHARDS": str(SHARDS),
         "SQL_MAX_CONNS": str(CONNECTIONS),
         "SQL_MAX_IDLE_CONNS": str(CONNECTIONS),
     }
