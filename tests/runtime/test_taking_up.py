@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -117,6 +118,37 @@ async def test_a_run_that_is_asked_for_while_it_begins_is_there_once(tmp_path: P
         row = await settled(made, "r")
 
     assert (row.status, called(made)) == ("completed", ["m"])
+
+
+async def test_who_asks_for_a_run_that_is_over_just_when_it_was_read_does_not_ask_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reading that is done is still known then, and waiting for it takes no time."""
+    shield, asked = asyncio.shield, 0
+
+    def counted(work: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        assert asked < 100, "it goes round and round"
+        return shield(work)
+
+    async with bench(tmp_path) as made:
+        run = (await made.run(THREE)).id
+        read, others = made.journal.run, []
+
+        async def read_and_asked_again(run: str) -> RunRow | None:
+            row = await read(run)
+            if not others:
+                others.append(asyncio.create_task(made.worker.resume(run)))
+            return row
+
+        made.journal.run = read_and_asked_again  # type: ignore[method-assign]
+        monkeypatch.setattr(asyncio, "shield", counted)
+        await made.worker.resume(run)
+        await asyncio.gather(*others)
+        monkeypatch.undo()
+
+    assert asked == 2
 
 
 async def test_parents_and_children_are_recovered_together(tmp_path: Path) -> None:

@@ -75,12 +75,14 @@ class Memory:
         One from the disk is `idle`: nobody works on what it wants.
         """
         while run not in self.runs:
-            there = run in self._loading
-            if not there:
-                self._claim([run], self._load(run))
+            reading = self._loading.get(run)
+            # One that is done stays there for a moment: to wait for it would take no time, for ever.
+            mine = reading is None or reading.done()
+            if mine or reading is None:
+                reading = self._claim([run], self._load(run))
             # A run may have been put aside again by the time that whoever waited for it goes on.
-            await asyncio.shield(self._loading[run])
-            if not there:
+            await asyncio.shield(reading)
+            if mine:
                 break
         return self.runs.get(run)
 
@@ -130,7 +132,8 @@ class Memory:
 
         def done(task: asyncio.Task[None]) -> None:
             for run in runs:
-                del self._loading[run]
+                if self._loading.get(run) is task:
+                    del self._loading[run]
             if not task.cancelled():
                 task.exception()
 
