@@ -71,7 +71,7 @@ def test_every_invalid_document_is_refused_once(standard: Path) -> None:
         for file in sorted((standard / "invalid").glob("*.yaml"))
     }
 
-    assert {name: [place] for name, place in REFUSED.items()} == {
+    assert {name: [expected] for name, expected in REFUSED.items()} == {
         name: [place(problem) for problem in problems] for name, problems in found.items()
     }
     assert all("See docs/reference/" in (problem.hint or "") for one in found.values() for problem in one)
