@@ -19,7 +19,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from bench.results import LIMIT, NOT_COMPARED, OURS, Key, Results, name, told
+from bench.results import LIMIT, OURS, Key, Results, name, told
 
 PAGE, TEXT, LINE = "#fdfdfc", "#1f2329", "#d5d8dc"
 DARK: Final = {PAGE: "#0d1117", TEXT: "#e6edf3", LINE: "#30363d"}
@@ -60,7 +60,7 @@ def bars(
                 value,
                 height=0.62,
                 color=COLOURS.get(key[0], TEXT),
-                hatch="///" if key[0] in NOT_COMPARED else None,
+                hatch=None if results.comparable(key) else "///",
                 edgecolor=PAGE,
                 linewidth=0,
             )
@@ -169,7 +169,7 @@ def finish(axes: Axes, label: str, grid: str) -> None:
 
 def labelled(results: Results, key: Key) -> str:
     """Return what a system is called in a plot; the table has a note on those with a star."""
-    return name(key) + (" *" if results.marks(key) and key[0] not in NOT_COMPARED else "")
+    return name(key) + (" *" if results.marks(key) and results.comparable(key) else "")
 
 
 PLOTS: Final[Mapping[str, Callable[[Results], Callable[[], None] | None]]] = {

@@ -9,8 +9,8 @@ from typing import Any, Final
 OURS: Final = ("tenuto", "code")
 LIMIT: Final = ("bare", "sqlite")
 BEYOND: Final = "beyond its documentation"
-NOT_COMPARED: Final = frozenset({"bare", "celery", "spiff"})
-"""The limit itself, and systems that do not make each step durable: shown, but no target is judged against them."""
+NOT_COMPARED: Final = ("no engine", "not durable")
+"""Marks of the limit itself, and of what does not make each step durable: shown, but no target is judged against it."""
 
 Key = tuple[str, str]
 """A system and a mode."""
@@ -74,22 +74,30 @@ class Results:
         told = self.data["systems"].get(key[0], {})
         return [mark for mark in (told.get("mark"), told.get("mode_marks", {}).get(key[1])) if mark]
 
+    def comparable(self, key: Key) -> bool:
+        """Whether a system makes each step durable, so that it does the same as Tenuto."""
+        return not any(words in mark for mark in self.marks(key) for words in NOT_COMPARED)
+
     def best(self, systems: Iterable[str], work: str, size: int, figure: str, *, most: bool) -> Key | None:
-        """Return which mode of these systems, set up as documented, has the best median."""
+        """Return which durable mode of these systems, set up as documented, has the best median."""
         wanted = set(systems)
         found = {
             key: statistics.median(values)
             for key in self.keys(work)
             if key[0] in wanted
+            and self.comparable(key)
             and BEYOND not in self.marks(key)
             and (values := self.values(key, work, size, figure))
         }
         return (max if most else min)(found, key=found.__getitem__, default=None)
 
     def peers(self) -> list[str]:
-        """Return the other systems that targets are judged against."""
-        systems = dict.fromkeys(answer["system"] for answer in self.data["answers"])
-        return [name for name in systems if name not in NOT_COMPARED and name != OURS[0]]
+        """Return the other systems."""
+        return [
+            name
+            for name in dict.fromkeys(answer["system"] for answer in self.data["answers"])
+            if name != OURS[0]
+        ]
 
 
 def name(key: Key) -> str:
