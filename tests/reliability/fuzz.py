@@ -1,0 +1,239 @@
+"""L10: fuzzing of everything that reads what others wrote.
+
+    python -m tests.reliability.fuzz "server-sent events" --seconds 60 --seed 7
+
+The parsers are in `fuzzing/`. They are called in child processes, so that one that hangs, dies or grows without end is a
+finding like any other. An input that was a finding once is kept in `corpus/`, and is the first to be parsed again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from tests.reliability.evidence import Violation
+from tests.reliability.fuzzing import controls
+from tests.reliability.fuzzing.child import BEAT_BYTES, TARGETS, Beat, Done, Line
+from tests.reliability.fuzzing.target import Finding
+from tests.reliability.programme import Budget, Caught, Layer, Record
+
+SECONDS: Final = 0.3
+"""How long CI fuzzes each parser."""
+HUNG_SECONDS: Final = 20.0
+"""After how long without a new input a child hangs; the machine may be busy."""
+CONTROL_CASES: Final = 1000
+CONTROL_HUNG_SECONDS: Final = 6.0
+AT_ONCE: Final = 2
+ROOT: Final = Path(__file__).parents[2]
+
+
+@dataclass(slots=True)
+class Found:
+    """What fuzzing gave."""
+
+    done: list[Done] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+    def take(self, line: Line) -> None:
+        """Take a line of a child."""
+        if line.finding is not None:
+            self.findings.append(line.finding)
+        if line.done is not None:
+            self.done.append(line.done)
+
+
+def fuzzed(
+    names: Sequence[str],
+    folder: Path,
+    *,
+    seed: int,
+    seconds: float,
+    cases: int = sys.maxsize,
+    guided: bool = False,
+    hung_seconds: float = HUNG_SECONDS,
+) -> Found:
+    """Fuzz parsers one after the other, in a process that is replaced if it hangs or dies."""
+    found, left = Found(), list(names)
+    while left:
+        left = _one_child(
+            left,
+            folder,
+            found,
+            [str(seed), str(seconds), str(cases), "yes" if guided else "no"],
+            hung_seconds,
+        )
+    return found
+
+
+def _one_child(
+    names: list[str], folder: Path, found: Found, options: list[str], hung_seconds: float
+) -> list[str]:
+    """Let a child fuzz parsers; return those that are left if it did not come to its end."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix="fuzz-") as place:
+        beat = Path(place, "beat")
+        words = Path(place, "stderr")
+        beat.write_bytes(bytes(BEAT_BYTES))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.reliability.fuzzing.child", str(beat), *options, *names],
+            cwd=ROOT,
+            env={**os.environ, "TMPDIR": place, "PYTHONHASHSEED": "0"},
+            stdout=subprocess.PIPE,
+            stderr=words.open("wb"),
+            start_new_session=True,
+        )
+        with _ended(process), _watched(process, beat, hung_seconds) as hung:
+            assert process.stdout is not None
+            for line in process.stdout:
+                found.take(msgspec.json.decode(line, type=Line))
+            status = process.wait()
+        if status == 0:
+            return []
+        count, number, data = Beat.heard(beat)
+        last = words.read_text(errors="replace").strip().rpartition("\n")[2]
+        kind, seen = "dies", f"status {status}: {last}"
+        if hung.is_set():
+            kind, seen = "hangs", f"nothing for {hung_seconds} s"
+        found.findings.append(Finding(target=names[number], kind=kind, seen=seen, data=data, after=count))
+        return names[number + 1 :]
+
+
+@contextlib.contextmanager
+def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Leave nothing behind: a child may have children itself."""
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@contextlib.contextmanager
+def _watched(process: subprocess.Popen[bytes], beat: Path, hung_seconds: float) -> Iterator[threading.Event]:
+    """Kill a process that has had the same input for too long; the event says that this was so."""
+    hung, over = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        last, since = (-1, -1), time.monotonic()
+        while not over.wait(0.2):
+            count, number, _ = Beat.heard(beat)
+            if (number, count) != last:
+                last, since = (number, count), time.monotonic()
+            elif time.monotonic() - since > hung_seconds:
+                hung.set()
+                os.killpg(process.pid, signal.SIGKILL)
+                return
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield hung
+    finally:
+        over.set()
+        thread.join()
+
+
+# ── the layer ─────────────────────────────────────────────────────────────────────────────
+
+
+def play(budget: Budget) -> Record:
+    """Fuzz every parser for some time, on as many processors as CI has; by night with an eye on new lines."""
+    began = time.monotonic()
+    each = SECONDS * budget.scale
+    if budget.deadline < float("inf"):
+        each = min(each, max(0.05, AT_ONCE * (budget.deadline - began) / len(TARGETS) * 0.9))
+    names = [target.name for target in TARGETS]
+    by_night = budget.scale > 10
+
+    def fuzz(part: int) -> list[Found]:
+        rounds = (False, True) if by_night else (False,)
+        share, seconds = names[part::AT_ONCE], each / len(rounds)
+        return [
+            fuzzed(share, budget.folder, seed=budget.seed + guided, seconds=seconds, guided=guided)
+            for guided in rounds
+        ]
+
+    with ThreadPoolExecutor() as pool:
+        caught = pool.submit(caught_controls, budget.folder, budget.seed)
+        parts = [found for founds in pool.map(fuzz, range(AT_ONCE)) for found in founds]
+    done = [done for part in parts for done in part.done]
+    findings = [finding for part in parts for finding in part.findings]
+    counts: dict[str, int] = {"parsers": len(names), "inputs": sum(one.inputs for one in done)}
+    figures: dict[str, str] = {}
+    for one in done:
+        key = f"inputs: {one.target}"
+        counts[key] = counts.get(key, 0) + one.inputs
+        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(one.kinds.items()))
+        figures[one.target] = f"{kinds}; slowest {one.slowest_ms:.0f} ms ({one.slowest_bytes} bytes)"
+    return Record(
+        layer=LAYER.name,
+        cases=counts["inputs"],
+        seconds=time.monotonic() - began,
+        counts=counts,
+        figures=figures,
+        violations=tuple(
+            Violation("fuzz", each.target, f"{each.kind}: {each.seen}: {each.data[:200]!r}")
+            for each in findings
+        ),
+        failing=tuple(f"{each.target}: {each.data.hex()[:400]}" for each in findings),
+        caught=caught.result(),
+    )
+
+
+def caught_controls(folder: Path, seed: int) -> tuple[Caught, ...]:
+    """Fuzz the parsers with mistakes; `cases` are the inputs that it took."""
+    began = time.monotonic()
+    names = [target.name for target in controls.TARGETS]
+    found = fuzzed(
+        names, folder, seed=seed, seconds=60.0, cases=CONTROL_CASES, hung_seconds=CONTROL_HUNG_SECONDS
+    )
+    seconds = (time.monotonic() - began) / len(names)
+    by_name = {finding.target: finding for finding in found.findings}
+
+    def caught(name: str) -> Caught:
+        finding = by_name.get(name)
+        if finding is None:
+            return Caught(bug=name, cases=None, seconds=seconds)
+        return Caught(bug=name, cases=finding.after, by=(finding.kind.split(" at ")[0],), seconds=seconds)
+
+    return tuple(map(caught, names))
+
+
+LAYER: Final = Layer("L10", "fuzzing of every parser", play, 1500.0)
+
+
+def main() -> None:
+    """Fuzz one parser, or all, and print what was found."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("name", nargs="?", default="")
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--guided", action="store_true")
+    options = parser.parse_args()
+    names = [target.name for target in TARGETS if options.name in target.name]
+    with tempfile.TemporaryDirectory() as folder:
+        found = fuzzed(names, Path(folder), seed=options.seed, seconds=options.seconds, guided=options.guided)
+    for done in found.done:
+        print(
+            f"{done.target}: {done.inputs} inputs, {done.kinds}, slowest {done.slowest_ms:.0f} ms, {done.lines} lines"
+        )
+    for finding in found.findings:
+        print(f"!! {finding.target}: {finding.kind}: {finding.seen}\n   {finding.data[:2000]!r}")
+
+
+if __name__ == "__main__":
+    main()

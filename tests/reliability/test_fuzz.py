@@ -1,0 +1,40 @@
+"""Everything that reads what others wrote gives a value or one error with words in it, soon; old findings stay mended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.reliability.fuzz import play
+from tests.reliability.fuzzing import controls
+from tests.reliability.fuzzing.child import CORPUS, TARGETS, known
+from tests.reliability.fuzzing.target import Target, given_up, judged
+from tests.reliability.programme import Budget
+
+
+@pytest.mark.slow
+def test_fuzzing_finds_nothing_but_the_mistakes_of_the_controls(tmp_path: Path) -> None:
+    """All parsers, for a moment each; parsers with mistakes are found out."""
+    record = play(Budget(tmp_path))
+
+    assert () == record.violations
+    assert {target.name for target in TARGETS} == {*record.figures}
+    assert {target.name for target in controls.TARGETS} == {each.bug for each in record.caught if each.cases}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+def test_what_was_found_once_stays_mended(target: Target) -> None:
+    """The inputs of `corpus/`, in this process."""
+    with given_up():
+        found = [judged(target, data).finding for data in known(target)]
+
+    assert [] == [finding for finding in found if finding is not None]
+
+
+def test_no_finding_is_forgotten() -> None:
+    """Each folder of the corpus belongs to a parser."""
+    folders = {target.folder for target in TARGETS}
+
+    assert [] == [folder.name for folder in CORPUS.iterdir() if folder.name not in folders]
