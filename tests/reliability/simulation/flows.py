@@ -28,6 +28,7 @@ from tenuto import (
     wait_for_event,
     workflow,
 )
+from tenuto.authoring.asking import inside
 from tenuto.authoring.declare import Workflow
 from tests.reliability.simulation import world
 
@@ -89,11 +90,23 @@ async def carry_out(tree: Tree) -> Any:
             return await emit(EVENTS[rest[0]], str(uuid()))
         case "raise":
             raise Gave("up")
+        case "stuck":
+            if world.Here.world.broken and not _replaying():
+                await world.plain("no number")
+            return await world.plain(rest[0])
+        case "changed":
+            asked = world.shaky if world.Here.world.broken and _replaying() else world.plain
+            return await asked(rest[0])
         case "chance":
             log(f"line {random.randint(1, 9)}")
             return patched("p")
         case _:
             return await _combine(verb, rest)
+
+
+def _replaying() -> bool:
+    """Whether this goes on from what was recorded: code that is broken then stands for code that was changed."""
+    return inside()._recorded is not None
 
 
 async def _hear(verb: str, which: int, timeout: float | None) -> Any:
@@ -179,6 +192,7 @@ THEMES: Final[dict[str, tuple[str, ...]]] = {
     "families": ("child", "child", "document", "step"),
     "time": ("sleep", "sleep", "signal", "event", "shaky", "slow"),
     "undo": ("book", "book", "book", "child", "raise"),
+    "deployments": ("stuck", "changed", "step", "child", "signal", "sleep", "book"),
     "crowds": ("narrow", "narrow", "narrow", "rated", "step", "child"),
 }
 """What most leaves of a tree are, where it has a theme."""
@@ -254,8 +268,8 @@ class Growing:
                 return ["document", chance.choice(self._documents)] if self._documents else None
             case "raise" | "chance":
                 return [kind]
-            case "trusted":
-                return ["trusted", self._count]
+            case "trusted" | "stuck" | "changed":
+                return [kind, self._count]
             case "step":
                 return ["step", chance.choice(world.NAMES), self._count]
             case _:

@@ -50,6 +50,7 @@ _OF_THEMES: Final = {
     ),
     "time": ("started wait", "retried", "completed wait"),
     "undo": ("started undo", "completed undo", "completed step", "Failed"),
+    "deployments": ("stuck", "Suspended", "Resumed", "completed step", "started run"),
     "crowds": ("completed step", "Failed", "retried"),
 }
 
@@ -63,7 +64,7 @@ class Life:
     """One life of the process: how it ends, after how much of what, and when its clock is set.
 
     `target` names what an entry says after which it is killed: `started emit`, `Failed`, `continued`, the `after`th
-    time. `intruder` is after how many seconds somebody tries to start a second process on its database.
+    time. `broken` is the code of workflows that were deployed with it. `intruder` is after how many seconds somebody tries to start a second process on its database.
     """
 
     ending: Ending | None
@@ -72,6 +73,7 @@ class Life:
     faults: dict[int, Fault]
     intruder: float | None
     target: str | None
+    broken: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +115,7 @@ class Plan:
         clocks = chance.random() < 0.25
         self.lives = [self._life(chance, clocks) for _ in range(chance.choice([0, 1, 1, 2, 2, 3, 5]))]
         self.lives.append(
-            Life(
-                None,
-                0,
-                self._jumps(chance) if clocks else (),
-                {},
-                self._intruder(chance),
-                None,
-            )
+            Life(None, 0, self._jumps(chance) if clocks else (), {}, self._intruder(chance), None, False)
         )
         self.clients = self._clients(chance)
 
@@ -138,7 +133,8 @@ class Plan:
             target = chance.choice(_OF_THEMES[self.theme])
         faults = {int(after): ending} if ending in FAULTS else {}
         jumps = self._jumps(chance) if clocks else ()
-        return Life(ending, int(after), jumps, faults, self._intruder(chance), target)
+        broken = self.theme == "deployments" and chance.random() < 0.5
+        return Life(ending, int(after), jumps, faults, self._intruder(chance), target, broken)
 
     def _intruder(self, chance: Random) -> float | None:
         return chance.random() * 5 if chance.random() < 0.04 else None

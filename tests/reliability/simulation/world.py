@@ -52,6 +52,8 @@ class World:
         self.counts: Counter[str] = Counter()
         self.loop: Loop | None = None
         self.life = 0
+        self.broken = False
+        """Whether the code of workflows is broken in this life: some cannot go on, or do not fit their histories."""
         self._chance = chance
         self._trouble = trouble
         self._seconds = seconds
