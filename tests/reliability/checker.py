@@ -274,7 +274,8 @@ def outcomes_are_recorded_once(case: Case) -> Found:
     """I4: at most one outcome for each command, and only for one that was asked for before.
 
     What a run hears of itself must also be what others recorded: a child's end is in its parent's journal in
-    the same transaction as in its own.
+    the same transaction as in its own. A parent that is suspended may not be in memory, for want of its code for
+    instance: it is told when it goes on.
     """
     for run, told in case.runs.items():
         for id, outcomes in told.outcomes.items():
@@ -292,9 +293,8 @@ def _told_together(case: Case, run: str, told: Told) -> Found:
     parent = case.runs.get(row.parent or "")
     if row.ended is None or row.parent_command is None or parent is None or parent.replay is None:
         return
-    if parent.replay.stuck is None and any(
-        _open.decode(data).id == row.parent_command for data in parent.replay.open
-    ):
+    held_up = parent.replay.stuck is not None or parent.row.status == "suspended"
+    if not held_up and any(_open.decode(data).id == row.parent_command for data in parent.replay.open):
         yield Violation(
             "I4",
             run,
