@@ -83,16 +83,17 @@ def _one_child(
     names: list[str], folder: Path, found: Found, options: list[str], hung_seconds: float
 ) -> list[str]:
     """Let a child fuzz parsers; return those that are left if it did not come to its end."""
-    with tempfile.TemporaryDirectory(dir=folder, prefix="fuzz-") as place:
+    with tempfile.TemporaryDirectory(dir=folder, prefix="fuzz-") as place, contextlib.ExitStack() as stack:
         beat = Path(place, "beat")
         words = Path(place, "stderr")
         beat.write_bytes(bytes(BEAT_BYTES))
+        errors = stack.enter_context(words.open("wb"))
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.reliability.fuzzing.child", str(beat), *options, *names],
             cwd=ROOT,
             env={**os.environ, "TMPDIR": place, "PYTHONHASHSEED": "0"},
             stdout=subprocess.PIPE,
-            stderr=words.open("wb"),
+            stderr=errors,
             start_new_session=True,
         )
         with _ended(process), _watched(process, beat, hung_seconds) as hung:
@@ -119,6 +120,8 @@ def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        if process.stdout is not None:
+            process.stdout.close()
         process.wait()
 
 

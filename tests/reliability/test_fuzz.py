@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.reliability.fuzz import play
-from tests.reliability.fuzzing import controls
+from tests.reliability.fuzzing import controls, lanes
 from tests.reliability.fuzzing.child import CORPUS, TARGETS, known
 from tests.reliability.fuzzing.target import Target, given_up, judged
 from tests.reliability.programme import Budget
@@ -20,7 +21,16 @@ def test_fuzzing_finds_nothing_but_the_mistakes_of_the_controls(tmp_path: Path) 
 
     assert () == record.violations
     assert {target.name for target in TARGETS} == {*record.figures}
-    assert {target.name for target in controls.TARGETS} == {each.bug for each in record.caught if each.cases}
+    assert {target.name for target in controls.TARGETS} == {
+        each.bug for each in record.caught if each.cases is not None
+    }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def lanes_end() -> Iterator[None]:
+    """Leave no child behind."""
+    yield
+    lanes.close()
 
 
 @pytest.mark.slow

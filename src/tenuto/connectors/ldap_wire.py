@@ -212,7 +212,7 @@ def read_reply(message: bytes) -> Reply:
 def _read_cookie(controls: bytes) -> bytes:
     for _, control in _elements(controls):
         (_, name), *rest = _elements(control)
-        if name == _PAGED_RESULTS:
+        if name == _PAGED_RESULTS and rest:
             ((_, value),) = _elements(rest[-1][1])
             _, (_, cookie) = _elements(value)
             return cookie

@@ -124,32 +124,33 @@ def fuzz(
         ended: Judged
         with nullcontext() if guide is None else guide.watching(data):
             ended = judged(target, data)
-        kinds[ended.kind] += 1
-        if ended.seconds > slowest:
-            slowest, slowest_bytes = ended.seconds, len(data)
         finding = ended.finding
-        if guide is not None and finding is not None and finding.kind == "slow":
-            finding = judged(target, data).finding  # Watching is what was slow.
+        if guide is not None and finding is not None and (finding.kind == "slow" or ended.kind == "stuck"):
+            ended = judged(target, data)  # Watching may be what was slow.
+            finding = ended.finding
+        kinds[ended.kind] += 1
+        if guide is None and ended.seconds > slowest:
+            slowest, slowest_bytes = ended.seconds, len(data)
+        growth = _peak_mib() - before
+        if growth > GROWTH_MIB_MAX:
+            finding = Finding(target=target.name, kind="memory", seen=f"grew by {growth} MiB", data=data)
         if finding is not None and finding.kind not in seen:
             seen.add(finding.kind)
-            if ended.kind != "stuck":
+            is_costly = ended.kind == "stuck" or finding.kind == "memory"
+            if not is_costly:
                 finding = reduced(target, finding, REDUCING_SECONDS)
             yield Line(finding=msgspec.structs.replace(finding, after=count))
-            if ended.kind == "stuck":
+            if is_costly:
                 break
         if count >= cases or time.monotonic() >= until:
             break
-    growth = _peak_mib() - before
-    if growth > GROWTH_MIB_MAX:
-        told = f"the process grew by {growth} MiB"
-        yield Line(finding=Finding(target=target.name, kind="memory", seen=told, data=b""))
     done = Done(
         target=target.name,
         inputs=count,
         kinds=dict(kinds),
         slowest_ms=slowest * 1000,
         slowest_bytes=slowest_bytes,
-        growth_mib=growth,
+        growth_mib=_peak_mib() - before,
         lines=0 if guide is None else len(guide),
     )
     yield Line(done=done)

@@ -23,6 +23,15 @@ def _lanes() -> tuple[asyncio.Runner, Evaluator]:
     return asyncio.Runner(), Evaluator(size=1)
 
 
+def close() -> None:
+    """End what evaluates, if it was begun."""
+    if _lanes.cache_info().currsize:
+        runner, evaluator = _lanes()
+        runner.run(evaluator.close())
+        runner.close()
+        _lanes.cache_clear()
+
+
 def _first(expression: Expression, value: Json) -> tuple[str, object]:
     try:
         return "value", msgspec.json.encode(evaluated(expression, value))
