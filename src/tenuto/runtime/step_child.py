@@ -6,8 +6,10 @@ A message to the parent is MessagePack: `[attempt]` when the function begins and
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import importlib.util
+import multiprocessing
 import os
 import signal
 import sys
@@ -26,6 +28,7 @@ from tenuto.errors import Fault, Faulted, Unfit
 from tenuto.runtime.calling import call
 
 LEFT_BEHIND: Final = 3  # the exit status of a child whose parent is gone
+_PR_SET_PDEATHSIG: Final = 1  # from linux/prctl.h
 _encoder: Final = msgspec.msgpack.Encoder()
 
 
@@ -126,9 +129,23 @@ _child: list[Child] = []  # of this process; `begin` is the only way in that a p
 
 def begin(messages: Connection, lock: Lock, flags: Any, lifeline: Connection) -> None:
     """Prepare a new child process; it ends when the other end of the lifeline is closed."""
+    _die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent decides what an interrupt means.
     _child[:] = [Child(messages, lock, flags)]
     Thread(target=_hold, args=(lifeline,), name="tenuto-lifeline", daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    """Have the kernel end this process the moment its parent ends, where it can.
+
+    The lifeline tells it everywhere, but to a thread of ours: in a process that stands still or gets no
+    processor, a step could go on long after another process took its run up and recorded its outcome.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        parent = multiprocessing.parent_process()
+        if parent is not None and os.getppid() != parent.pid:
+            os._exit(LEFT_BEHIND)  # It ended before the kernel knew.
 
 
 def _hold(lifeline: Connection) -> None:

@@ -62,6 +62,8 @@ class Ledger:
         self.trouble = trouble or Trouble()
         self.effects: list[Effect] = []
         self.address = f"tenuto-house-{os.getpid()}-{next(_numbers)}"
+        self.asked = asyncio.Event()
+        """Set once a call has come, whatever becomes of it."""
         self._met: Counter[tuple[str, str]] = Counter()
         self._server: asyncio.Server | None = None
         self._under_way: set[asyncio.Task[Any]] = set()
@@ -93,6 +95,7 @@ class Ledger:
     async def _take(self, call: dict[str, Any]) -> dict[str, Any] | None:
         """Let a call have its effect, or not; return its answer, None where that is lost."""
         run, value = call["run"], call["value"]
+        self.asked.set()
         if self._meets("refuse", call, self.trouble.refuse):
             return {"refused": "not now"}
         if self.trouble.share("slow", run, value) < self.trouble.slow:
