@@ -15,6 +15,7 @@ from tenuto.connectors.duration import seconds_of
 from tenuto.engine.advance import Program, Run, accepts, advance
 from tenuto.engine.model import (
     Answered,
+    Arrived,
     CancelRequested,
     Entry,
     Event,
@@ -112,13 +113,15 @@ def read_document(data: bytes) -> None:
         pass
 
 
-def played(program: Program, digest: str, choices: Sequence[int] = range(STEPS)) -> Iterator[bytes]:
+def played(
+    program: Program, digest: str, choices: Sequence[int] = range(STEPS), data: Sequence[Json] = _ANSWERS
+) -> Iterator[bytes]:
     """Yield the journal of a run that is told one thing after the other, each chosen by a number."""
     run: Run | None = None
-    event: Event = Started(_NOW, "r", digest, {"a": 1}, "n")
+    event: Event = Started(_NOW, "r", digest, data[0] if data else {}, "n")
     for step, choice in enumerate((0, *choices)):
         if run is not None:
-            told = _event(run, choice, step)
+            told = _event(run, choice, step, data)
             if told is None or not accepts(run, told):
                 return
             event = told
@@ -129,7 +132,7 @@ def played(program: Program, digest: str, choices: Sequence[int] = range(STEPS))
             _come_back(program, run)
 
 
-def _event(run: Run, choice: int, step: int) -> Event | None:
+def _event(run: Run, choice: int, step: int, data: Sequence[Json]) -> Event | None:
     """Return what a run is told next."""
     time = _NOW + step
     if run.over:
@@ -138,6 +141,10 @@ def _event(run: Run, choice: int, step: int) -> Event | None:
         return Resumed(time) if run.status == "suspended" else Suspended(time)
     if not run.open or choice % 31 == 30:
         return CancelRequested(time)
+    if choice % 11 == 10 and data and isinstance(data[choice % len(data)], dict):
+        return Arrived(
+            time, {"specversion": "1.0", "id": "1", "source": "/", "type": "t", **data[choice % len(data)]}
+        )
     command = list(run.open)[choice % len(run.open)]
     if choice % 5 == 4:
         return Failed(
@@ -145,7 +152,7 @@ def _event(run: Run, choice: int, step: int) -> Event | None:
             command,
             communication_fault("it did not work", 503, transient=True).fault,
         )
-    return Answered(time, command, _ANSWERS[choice % len(_ANSWERS)])
+    return Answered(time, command, data[choice % len(data)] if data else None)
 
 
 def _come_back(program: Program, run: Run) -> None:
@@ -156,6 +163,40 @@ def _come_back(program: Program, run: Run) -> None:
     back = decode_run(program, state)
     assert back is not None, "a snapshot that was just taken cannot be read"
     assert encode_run(program, back) == state, "a snapshot comes back otherwise"
+
+
+def answer(data: bytes) -> None:
+    """Tell runs of valid documents anything that JSON can carry."""
+    given = _json(data)
+    if not isinstance(given, dict) or not isinstance(given.get("data"), list):
+        return
+    number, steps = given.get("document"), given.get("choices")
+    choices = (
+        [step if isinstance(step, int) else 0 for step in steps] if isinstance(steps, list) else range(STEPS)
+    )
+    tree = runnable()[number % len(runnable()) if isinstance(number, int) else 0]
+    for _ in played(Interpreter(tree), "0" * 64, choices[:40], given["data"]):
+        pass
+
+
+@functools.cache
+def runnable() -> tuple[Json, ...]:
+    """Return the documents that are valid."""
+    return tuple(tree for tree in trees() if not check("x.yaml", msgspec.json.encode(tree)).errors)
+
+
+def _answers() -> list[bytes]:
+    events = [{"type": "com.example.a", "data": {"n": 1}}, {"type": "t", "source": "https://a.example"}]
+    return _encoded(
+        *[
+            {
+                "document": number,
+                "choices": [number * 7 + step * 5 for step in range(20)],
+                "data": [*_ANSWERS, *events],
+            }
+            for number in range(len(runnable()))
+        ]
+    )
 
 
 def journal_of(tree: Json, choices: Sequence[int] = range(STEPS)) -> list[bytes]:
@@ -294,6 +335,7 @@ def _document_trees() -> list[bytes]:
 TARGETS: Final = (
     Target("documents, as text", read_document, _documents, words=("do:", "- a: {set: {x: 1}}", "&a", "*a", "<<:")),
     Target("documents, as trees", read_document, _document_trees, trees=True),
+    Target("answers to runs", answer, _answers, trees=True, words=("1e400", "tonumber")),
     Target("expressions", read_expression, lambda: [text.encode() for text in JQ], words=WORDS),
     Target("templates", read_template, lambda: _encoded("a ${ .b } c", {"a": ["${ .x }", "${"]}, "${ .a } ${ \"}\" }"), trees=True),
     Target(

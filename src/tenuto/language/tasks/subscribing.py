@@ -70,7 +70,7 @@ class Subscribe(Kind):
         if command == data.timer:
             data.timer = 0
         elif output:
-            data.inbox = [*data.inbox, *output]
+            data.inbox = [*data.inbox, *(output if isinstance(output, list) else [output])]
             data.stage = "consume"
         else:
             at = fold.now + POLL_PAUSE_SECONDS
