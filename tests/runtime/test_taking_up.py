@@ -95,18 +95,25 @@ async def test_a_run_that_is_asked_for_while_it_begins_is_there_once(tmp_path: P
     """Whoever asks reads the disk just when its first entry gets there."""
     async with bench(tmp_path) as made:
         reached = made.probe.hold("m")
-        read, late = made.journal.run, asyncio.Event()
+        read, late, begins = made.journal.run, asyncio.Event(), asyncio.Event()
+        unread = made.worker._memory.unread
 
         async def read_late(run: str) -> RunRow | None:
             made.journal.run = read  # type: ignore[method-assign]  # only the first is late
             await late.wait()
             return await read(run)
 
+        async def noted(run: str) -> None:
+            begins.set()
+            await unread(run)
+
         made.journal.run = read_late  # type: ignore[method-assign]
+        made.worker._memory.unread = noted  # type: ignore[method-assign]
         asking = asyncio.create_task(made.worker.resume("r"))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         starting = asyncio.create_task(made.start(MARK, run="r"))
+        await begins.wait()
         for _ in range(20):
             await made.journal.flush()
         late.set()

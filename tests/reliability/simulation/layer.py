@@ -6,7 +6,7 @@ import gc
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from multiprocessing import get_context
@@ -23,14 +23,20 @@ SEEDS: Final = 1_000
 """How many seeds CI plays; fewer if its time is over before."""
 
 SEEDS_OF_BUGS: Final = 150
-"""How many seeds a bug is given in CI before the seed that is known to show it."""
+"""How many seeds a bug is given in CI."""
 
-SHOWN_BY: Final[dict[str, int]] = {}
-"""Seeds that show bugs which others seldom do."""
+RARE: Final[Mapping[str, int]] = {
+    "an event in two transactions": 600,
+    "events not held back": 600,
+    "what newer entries ask for done early": 5_000,
+    "a run that is read while it begins": 10_000,
+}
+"""Bugs that one seed of so many shows, about: too few for CI, where each has a test of its own. The long play hunts them."""
 
 _CHUNK: Final = 50
 _FAILING_KEPT: Final = 50
 _BUG_SECONDS: Final = 60.0
+_SHARE_OF_BUGS: Final = 2 / 3
 
 
 class Chunk(msgspec.Struct, frozen=True):
@@ -72,12 +78,9 @@ def hunt(bug: str, first: int, count: int, deadline: float) -> Caught:
     """Play seeds until a bug shows itself."""
     gc.disable()
     began = time.monotonic()
-    known = [SHOWN_BY[bug]] if bug in SHOWN_BY else []
-    cases = 0
-    for seed in [*range(first, first + count), *known]:
-        if cases and time.monotonic() >= deadline and seed not in known:
-            continue
-        cases += 1
+    for cases, seed in enumerate(range(first, first + count), 1):
+        if cases > 1 and time.monotonic() >= deadline:
+            break
         violations = played(seed, bug).violations
         if violations:
             let_go()
@@ -96,8 +99,9 @@ def play_layer(budget: Budget) -> Record:
     seeds = 0
     with ProcessPoolExecutor(_processes(), mp_context=get_context("spawn")) as pool:
         each = budget.cases(SEEDS_OF_BUGS)
-        until = min(budget.deadline, began + _BUG_SECONDS * max(1.0, budget.scale))
-        hunts = [pool.submit(hunt, bug, budget.seed, each, until) for bug in BUGS]
+        until = began + min((budget.deadline - began) * _SHARE_OF_BUGS, _BUG_SECONDS * max(1.0, budget.scale))
+        hunted = [bug for bug in BUGS if RARE.get(bug, 0) < each]
+        hunts = [pool.submit(hunt, bug, budget.seed, each, until) for bug in hunted]
         caught = tuple(found.result() for found in hunts)
         for chunk in pool.map(play_chunk, *zip(*_chunks(budget), strict=True)):
             seeds += chunk.seeds
