@@ -274,7 +274,7 @@ def outcomes_are_recorded_once(case: Case) -> Found:
     """I4: at most one outcome for each command, and only for one that was asked for before.
 
     What a run hears of itself must also be what others recorded: a child's end is in its parent's journal in
-    the same transaction as in its own. A parent that is suspended may not be in memory, for want of its code for
+    the same transaction as in its own. A parent that is suspended then may not be in memory, for want of its code for
     instance: it is told when it goes on.
     """
     for run, told in case.runs.items():
@@ -294,12 +294,20 @@ def _told_together(case: Case, run: str, told: Told) -> Found:
     if row.ended is None or row.parent_command is None or parent is None or parent.replay is None:
         return
     held_up = parent.replay.stuck is not None or parent.row.status == "suspended"
+    held_up |= not case.evidence.settled and _paused_at(parent, row.ended)  # It may only just go on.
     if not held_up and any(_open.decode(data).id == row.parent_command for data in parent.replay.open):
         yield Violation(
             "I4",
             run,
             f"it ended and its parent {row.parent} was not told in the same transaction",
         )
+
+
+def _paused_at(told: Told, time: float) -> bool:
+    """Whether a run was suspended at a time, by its own journal."""
+    pauses = [event for _, event in told.own() if isinstance(event, Suspended | Resumed)]
+    before = [event for event in pauses if event.time <= time]
+    return bool(before) and isinstance(before[-1], Suspended)
 
 
 def effects_follow_from_the_journal(case: Case) -> Found:
@@ -366,14 +374,21 @@ def _within_its_time(case: Case, told: Told, asked: Sequence[Perform], effect: E
 
 def _with_other_keys(run: str, told: Told) -> Found:
     keys: dict[tuple[str, int], set[str]] = {}
+    performed = {asked.command.key for asked in told.asked.values() if isinstance(asked.command, Perform)}
     for asked in told.asked.values():
         command = asked.command
         if isinstance(command, Perform):
             keys.setdefault((command.task, command.attempt), set()).add(command.key)
-            before = keys.get((command.task, command.attempt - 1))
-            if before is not None and command.key not in before:
+            before = keys.get((command.task, command.attempt - 1), {command.key})
+            # What takes something back has the key of that, whichever task asks for it and however often.
+            if command.key not in before and not _takes_back(command.key, performed):
                 seen = f"attempt {command.attempt} of {command.task} has another idempotency key"
                 yield Violation("I4", run, f"{seen}: {command.key}")
+
+
+def _takes_back(key: str, performed: set[str]) -> bool:
+    action, slash, verb = key.rpartition("/")
+    return slash != "" and verb == "undo" and action in performed
 
 
 def _without_effect(case: Case, run: str, told: Told, with_ledger: set[str]) -> Found:
