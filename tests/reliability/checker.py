@@ -44,10 +44,7 @@ from tenuto.engine.model import (
 )
 from tenuto.engine.ports import RunRow
 from tenuto.runtime.children import NOT_NEEDED
-from tests.reliability.evidence import Call, Effect, Evidence, Replay, Violation
-
-UNDER_WAY_SECONDS: Final = 1.0
-"""A call that was under way when its run ended, or when its time was over, may reach the world this much later."""
+from tests.reliability.evidence import Call, Effect, Evidence, Replay, Violation, digest_of
 
 _Wanted = Perform | Evaluate | Wake | Listen | Emit | StartRun | Drop | Finish
 _entries = msgspec.json.Decoder(Entry)
@@ -366,7 +363,9 @@ def _within_its_time(case: Case, told: Told, asked: Sequence[Perform], effect: E
         at = case.durable_at(effect.run, seq, event.time)
         if at is None:
             return
-        latest, entry = max((latest, entry), (at + (event.__class__ is Failed) * UNDER_WAY_SECONDS, seq))
+        latest, entry = max(
+            (latest, entry), (at + (event.__class__ is Failed) * case.evidence.under_way_seconds, seq)
+        )
     if effect.at > latest:
         seen = f"attempt {effect.attempt} of {effect.task} ran {effect.at - latest:.6g} s after its outcome was recorded"
         yield Violation("I4", effect.run, f"{seen} (life {effect.life}, entry {entry})")
@@ -425,7 +424,10 @@ def nothing_begins_after_the_end(case: Case) -> Found:
             continue
         detached = {key for key, asked in performs(told).items() if asked[-1].detached}
         for effect in case.effects[run]:
-            if effect.at > end + UNDER_WAY_SECONDS and (effect.key, effect.attempt) not in detached:
+            if (
+                effect.at > end + case.evidence.under_way_seconds
+                and (effect.key, effect.attempt) not in detached
+            ):
                 yield Violation(
                     "I5",
                     run,
@@ -604,6 +606,7 @@ def acknowledged_is_recorded(case: Case) -> Found:
         told = case.runs.get(run)
         if told is None or seq > len(told.entries):
             yield Violation("promise", run, f"entry {seq} was shown as durable and is not there")
+    yield from _exchanged(case)
     counted: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for call, end in case.calls:
         if call.verb in _REQUESTS:
@@ -621,6 +624,20 @@ def acknowledged_is_recorded(case: Case) -> Found:
                 run,
                 f"{verb} is in the journal {there} times; clients saw {known}",
             )
+
+
+def _exchanged(case: Case) -> Found:
+    """An entry that was shown, then lost, and another took its place."""
+    stored: dict[str, dict[int, bytes]] = {}
+    for (run, seq), digest in sorted(case.evidence.acked_digests.items()):
+        if run in case.runs:
+            if run not in stored:
+                stored[run] = dict(case.evidence.journals[run][1])
+            data = stored[run].get(seq)
+            if data is not None and digest_of(data) != digest:
+                yield Violation(
+                    "promise", run, f"entry {seq} is another than the one that was shown as durable"
+                )
 
 
 def _is_cancel(event: Event) -> bool:

@@ -9,11 +9,12 @@ Clients and the ledger live outside the process that is killed; each line is on 
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Final, Literal, TypeVar
 
 import msgspec
 
@@ -21,6 +22,9 @@ from tenuto.engine.model import Json
 from tenuto.engine.ports import RunRow
 
 T = TypeVar("T")
+
+UNDER_WAY_SECONDS: Final = 1.0
+"""What was under way when nobody wanted it any more may reach the world this much later, if nothing else is known."""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +85,8 @@ class Evidence:
     """All that is known after the faults.
 
     `journals` maps a run to its row and its entries, as stored (JSON lines, in order of seq, with the seq).
-    `acked_entries` are (run, seq) of entries that some watcher, query or answer showed to the outside as durable.
+    `acked_entries` are (run, seq) of entries that some watcher, query or answer showed to the outside as durable;
+    `acked_digests` say what was shown then: `digest_of` the entry's bytes as stored.
     `settled` says that faults had stopped and time enough had passed for every run to end; runs in `waiting_for_ever` are
     not expected to end. `replays` are what two folds of each journal gave (I10). `canaries` are secret values that
     may stand in none of `texts` (name to bytes: logs, error output, database files) (I11).
@@ -90,7 +95,8 @@ class Evidence:
     `seen_at` says when, by the ledger's clock, somebody outside learned that an entry was durable. `clocks_agree`
     says that the engine's clock was the ledger's all the time, so that times in journals compare with those
     of effects; a layer that turns clocks says no. `timer_bound_seconds` is how late a timer may be at
-    most, where that is known: not where processes are down for a while.
+    most, where that is known, the times in which no process is there counted too. `under_way_seconds` is how much later than
+    the end of its time an action may still reach the world, because it was under way.
     """
 
     calls: Sequence[Call] = ()
@@ -106,6 +112,8 @@ class Evidence:
     seen_at: Mapping[tuple[str, int], float] = field(default_factory=dict)
     clocks_agree: bool = True
     timer_bound_seconds: float | None = None
+    acked_digests: Mapping[tuple[str, int], str] = field(default_factory=dict)
+    under_way_seconds: float = UNDER_WAY_SECONDS
 
 
 class Violation(msgspec.Struct, frozen=True):
@@ -114,6 +122,15 @@ class Violation(msgspec.Struct, frozen=True):
     invariant: str
     run: str
     seen: str
+
+
+def digest_of(data: bytes) -> str:
+    """Return what stands for an entry's bytes as stored.
+
+    >>> digest_of(b"[]")
+    '71857576257465c7'
+    """
+    return hashlib.blake2b(data, digest_size=8).hexdigest()
 
 
 def append_line(path: Path, value: msgspec.Struct) -> None:

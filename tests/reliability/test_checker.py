@@ -27,7 +27,7 @@ from tenuto.engine.model import (
 )
 from tenuto.engine.ports import RunRow
 from tests.reliability.checker import Case, check, performs
-from tests.reliability.evidence import Call, Effect, Evidence
+from tests.reliability.evidence import Call, Effect, Evidence, digest_of
 from tests.reliability.simulation.play import play
 
 Stored = Sequence[tuple[int, bytes]]
@@ -456,6 +456,20 @@ def _a_durable_entry_is_gone(evidence: Evidence, chance: Random) -> Evidence | N
     return replace(evidence, acked_entries=evidence.acked_entries | {seen})
 
 
+def _an_entry_was_exchanged(evidence: Evidence, chance: Random) -> Evidence | None:
+    """What chance or the clock said when it was asked is another than the one that was shown."""
+    shown = {
+        (run, seq): digest_of(data) for run, (_, stored) in evidence.journals.items() for seq, data in stored
+    }
+    run = chance.choice(sorted(evidence.journals))
+    before = lines(evidence, run)
+    place = chance.randrange(len(before))
+    entry = _entries.decode(before[place])
+    event = msgspec.structs.replace(entry.event, time=entry.event.time + 0.001)
+    before[place] = _encode(msgspec.structs.replace(entry, event=event))
+    return with_run(replace(evidence, acked_digests=shown), run, stored=numbered(before))
+
+
 def _a_cancellation_is_lost(evidence: Evidence, chance: Random) -> Evidence | None:
     return _requested(evidence, chance, "cancel")
 
@@ -557,7 +571,13 @@ CORRUPTIONS: Mapping[str, tuple[Corrupt, ...]] = {
         _a_signal_of_nobody,
         _a_listener_was_left_out,
     ),
-    "promise": (_a_durable_entry_is_gone, _a_cancellation_is_lost, _a_pause_is_lost, _a_resumption_of_nobody),
+    "promise": (
+        _a_durable_entry_is_gone,
+        _an_entry_was_exchanged,
+        _a_cancellation_is_lost,
+        _a_pause_is_lost,
+        _a_resumption_of_nobody,
+    ),
     "I10": (_two_folds_differ, _a_fold_gives_other_notes, _a_fold_does_not_get_through),
     "I11": (_a_secret_in_a_journal, _a_secret_in_a_row, _a_secret_in_a_log),
     "I12": (_a_tick_of_two_runs, _a_tick_of_no_run),

@@ -15,7 +15,7 @@ from typing import Any, Final
 from tenuto.errors import StorageFailed, TenutoError, Unavailable
 from tenuto.runtime.control import ask
 from tests.reliability.checker import check
-from tests.reliability.evidence import Call, Evidence, Violation
+from tests.reliability.evidence import Call, Evidence, Violation, digest_of
 from tests.reliability.house import work
 from tests.reliability.house.ledger import Ledger
 from tests.reliability.house.lives import Died, Life, Nursery, descendants, lives_since
@@ -70,6 +70,7 @@ class House:
         self.calls: list[Call] = []
         self.lives: list[Life] = []
         self.seen_at: dict[tuple[str, int], float] = {}
+        self.acked_digests: dict[tuple[str, int], str] = {}
         self.kinds: dict[str, tuple[str, int]] = {}
         self.strange: list[Violation] = []
         self.up = asyncio.Event()
@@ -160,7 +161,7 @@ class House:
         """Read the database beside whoever works on it, or nobody: what that shows has to stay."""
         now = time.time()
         for run, (_, entries) in read_journals(self.database).items():
-            self._hear([(run, seq) for seq, _ in entries], now)
+            self._hear([(run, seq, digest_of(data)) for seq, data in entries], now)
 
     async def starve(self, seconds: float) -> None:
         """Let the process write to no file beyond its first page; returns when its store has failed, or in time."""
@@ -177,15 +178,17 @@ class House:
         await asyncio.sleep(seconds)
         self.life.send_signal(signal.SIGCONT)
 
-    def _hear(self, entries: list[tuple[str, int]], now: float) -> None:
-        for entry in entries:
-            self.seen_at.setdefault(entry, now)
+    def _hear(self, entries: list[tuple[str, int, str]], now: float) -> None:
+        for run, seq, digest in entries:
+            self.seen_at.setdefault((run, seq), now)
+            self.acked_digests.setdefault((run, seq), digest)
 
     def take_over(self, former: House) -> None:
         """Add what was seen of the database before it was copied here."""
         self.calls += former.calls
         self.kinds |= former.kinds
         self.seen_at |= former.seen_at
+        self.acked_digests |= former.acked_digests
         self.ledger.effects += former.ledger.effects
 
     # ── clients ───────────────────────────────────────────────────────────────────────
@@ -309,6 +312,7 @@ class House:
             "journals": read_journals(self.database),
             "effects": self.ledger.effects,
             "acked_entries": frozenset(self.seen_at),
+            "acked_digests": self.acked_digests,
             "seen_at": self.seen_at,
             "settled": self.settled,
             "replays": replayed(self.database, builder(work.WORKFLOWS), most=replays),

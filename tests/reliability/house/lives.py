@@ -65,14 +65,14 @@ _spawned: Final[dict[int, subprocess.Popen[bytes]]] = {}
 class Life:
     """One process, from its first word to the end of its socket; times are of `time.time`.
 
-    `heard` is called with the (run, seq) that it shows as durable, `over` at its end. One that is `forked` was
+    `heard` is called with the (run, seq, digest) that it shows as durable, `over` at its end. One that is `forked` was
     begun in no time; one that is `starved` cannot write any more, one that is `closing` was asked to end.
     """
 
     def __init__(
         self,
         number: int,
-        heard: Callable[[list[tuple[str, int]], float], None],
+        heard: Callable[[list[tuple[str, int, str]], float], None],
         over: Callable[[], None],
         *,
         forked: bool = False,
@@ -146,7 +146,7 @@ class Life:
         if "entries" in told:
             self.first_entry = self.first_entry or now
             self.entries += len(told["entries"])
-            self._heard([(run, seq) for run, seq in told["entries"]], now)
+            self._heard([(run, seq, digest) for run, seq, digest in told["entries"]], now)
         elif "ready" in told:
             self.ready = now
         elif "held" in told:

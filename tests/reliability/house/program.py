@@ -1,9 +1,9 @@
 """The process that is killed: an App with everything in `work`, told over a socket what to do.
 
     {"id": 7, "verb": "start", "run": "r1", "value": {...}}   ->   {"id": 7, "what": "ok", "value": ...}
-                                                              ->   {"entries": [["r1", 1], ["r1", 2]]}
+                                                              ->   {"entries": [["r1", 1, "6f0a..."], ["r1", 2, "93be..."]]}
 
-It sends each entry that became durable, and answers once what was asked for is. With `--nursery` it is what
+It sends each entry that became durable, by its digest, and answers once what was asked for is. With `--nursery` it is what
 such processes are forked from, so that one is there in some milliseconds.
 """
 
@@ -37,6 +37,7 @@ from tenuto.operations.desk import Desk
 from tenuto.operations.runs import emit_event, end_run
 from tenuto.storage.journal import DatabaseJournal
 from tenuto.storage.sqlite import open_journal
+from tests.reliability.evidence import digest_of
 from tests.reliability.house import work
 
 LINE_BYTES_MAX = 16 * 1024 * 1024
@@ -106,7 +107,7 @@ class Service:
     def __init__(self, orders: Orders) -> None:
         self._orders = orders
         self._clock = TurnedClock()
-        self._shown: list[tuple[str, int]] = []
+        self._shown: list[tuple[str, int, str]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
 
@@ -157,10 +158,10 @@ class Service:
         if data:
             self._writer.write(data)
 
-    def _show(self, run: str, seq: int, _: Entry) -> None:
+    def _show(self, run: str, seq: int, entry: Entry) -> None:
         if not self._shown:
             asyncio.get_running_loop().call_soon(self._flush)
-        self._shown.append((run, seq))
+        self._shown.append((run, seq, digest_of(msgspec.json.encode(entry))))
 
     def _flush(self) -> None:
         shown, self._shown = self._shown, []
