@@ -6,13 +6,14 @@ import json
 import statistics
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from bench.environments import ROOT, CannotInstall, make
-from bench.results import OURS, Key, Results, name, spread, told
-from bench.targets import FORMER, TARGETS, Target
+from bench.results import MODES, OURS, Key, Results, name, spread, told
+from bench.results import NAMES as SHOWN_AS
+from bench.targets import DOCUMENT, FORMER, TARGETS, Target
 
 NAMES: Final[Mapping[str, str]] = {
     "p50_ms": "p50, ms",
@@ -83,7 +84,7 @@ def write(data: Mapping[str, Any], folder: Path, environments: Path) -> None:
     """Write `RESULTS.md` and `plots/` into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     plots = _drawn(data, folder / "plots", environments)
-    text = "\n".join(_page(Results(data), plots))
+    text = "\n".join(page(Results(data), plots))
     (folder / "RESULTS.md").write_text(text.rstrip() + "\n", encoding="utf-8")
 
 
@@ -106,7 +107,8 @@ def _drawn(data: Mapping[str, Any], folder: Path, environments: Path) -> list[st
     return done.stdout.split()
 
 
-def _page(results: Results, plots: Sequence[str]) -> Iterator[str]:
+def page(results: Results, plots: Sequence[str]) -> Iterator[str]:
+    """Write the page, line by line; `plots` are the names of their files."""
     yield HEAD
     yield from _machine(results)
     yield from _targets("Targets", TARGETS, results)
@@ -116,6 +118,7 @@ def _page(results: Results, plots: Sequence[str]) -> Iterator[str]:
     for file in plots:
         yield f"![{file.removesuffix('.svg').replace('-', ' ')}](plots/{file})\n"
     yield "## Side by side\n"
+    yield "The last section says in full what the notes of a system mean. Below 1, Tenuto's Python is worse.\n"
     for work in TITLES:
         for size in results.sizes(work):
             yield from _beside(results, work, size)
@@ -145,65 +148,77 @@ def _machine(results: Results) -> Iterator[str]:
 
 
 def _targets(title: str, targets: Sequence[Target], results: Results) -> Iterator[str]:
+    lettered = any(target.letter for target in targets)
     yield f"## {title}\n"
-    yield "| | | asked | measured | |\n| --- | --- | --- | --- | --- |"
+    yield f"{'| | ' if lettered else '| '}target | asked | measured | verdict |"
+    yield "|" + " --- |" * (4 + lettered)
     for target in targets:
-        measured, verdict = target.judged(results)
-        yield f"| {target.letter} | {target.text} | {target.asked()} | {measured} | {verdict} |"
+        cells = [target.text, target.asked(), *target.judged(results)]
+        yield _line([target.letter, *cells] if lettered else cells)
     yield ""
+
+
+def _line(cells: Iterable[object]) -> str:
+    """Write a row of a table; text from elsewhere may hold what would end a cell or a line."""
+    return f"| {' | '.join(' '.join(str(cell).split()).replace('|', '/') for cell in cells)} |"
 
 
 def _beside(results: Results, work: str, size: int) -> Iterator[str]:
     figures = SHOWN[work]
-    rows = [row for key in results.keys(work) if (row := _row(results, key, work, size))]
-    if not rows:
-        return
+    keys = [key for key in results.keys(work) if results.answers(key, work, size)]
+    rounds = max(len(results.answers(key, work, size)) for key in keys)
     compared = NAMES[figures[0]].partition(",")[0]
+    heads = [NAMES[figure] for figure in figures]
     yield f"### {TITLES[work].format(size=f'{size:,}')}\n"
-    yield f"| | {' | '.join(NAMES[figure] for figure in figures)} | {compared}: Tenuto's Python is better, times | |"
+    yield f"| system, mode | {' | '.join(heads)} | times that Tenuto's Python is better, by {compared} | notes |"
     yield f"| --- |{' --- |' * (len(figures) + 2)}"
-    yield from rows
+    for key in keys:
+        yield _row(results, key, work, size, rounds)
     yield ""
 
 
-def _row(results: Results, key: Key, work: str, size: int) -> str:
+def _row(results: Results, key: Key, work: str, size: int, rounds: int) -> str:
+    """Write a system's figures; where one rests on fewer rounds than the table has, it says on how many."""
     figures = SHOWN[work]
-    answers = results.answers(key, work, size)
-    if not answers:
-        return ""
-    cells = [spread(results.values(key, work, size, figure)) for figure in figures]
-    if not any(answer.get("figures") for answer in answers):
-        return f"| {name(key)} |{' – |' * (len(figures) + 1)} {_reason(answers)} |"
+    cells = [spread(results.values(key, work, size, figure), rounds=rounds) for figure in figures]
     more, less = (OURS, key) if figures[0].endswith("_per_second") else (key, OURS)
     ratios = [] if key == OURS else results.ratios(more, less, work, size, figures[0])
     better = told(statistics.median(ratios)) if ratios else ""
-    notes = [*results.marks(key), *dict.fromkeys(answer["note"] for answer in answers if answer.get("note"))]
-    return f"| {name(key)} | {' | '.join(cells)} | {better} | {'; '.join(notes)} |"
-
-
-def _reason(answers: Sequence[Mapping[str, Any]]) -> str:
-    """Return why there are no figures, in one line."""
-    reasons = dict.fromkeys(str(answer.get("reason", "")) for answer in answers)
-    return "; ".join(" ".join(reason.split())[-300:].replace("|", "/") for reason in reasons)
+    if 0 < len(ratios) < rounds:
+        better += f" ({len(ratios)} of {rounds} rounds)"
+    return _line([name(key), *cells, better, "; ".join(results.notes(key, work, size))])
 
 
 def _alone(results: Results) -> Iterator[str]:
-    yield "Every figure of every work.\n\n| work | figure | Python | document |\n| --- | --- | --- | --- |"
+    yield "Every figure of every work.\n"
+    yield "| work | figure | Python | document | notes |\n| --- | --- | --- | --- | --- |"
     for work in results.works():
         for size in results.sizes(work):
-            found: dict[str, list[str]] = {}
-            for column, mode in enumerate(("code", "document")):
-                for answer in results.answers(("tenuto", mode), work, size)[:1]:
-                    for figure in answer.get("figures", {}):
-                        values = results.values(("tenuto", mode), work, size, figure)
-                        found.setdefault(figure, ["", ""])[column] = spread(values)
-            for figure, cells in found.items():
-                yield f"| {work} {size:,} | `{figure}` | {' | '.join(cells)} |"
+            yield from _every_figure(results, work, size)
     yield ""
 
 
+def _every_figure(results: Results, work: str, size: int) -> Iterator[str]:
+    keys = (OURS, DOCUMENT)
+    rounds = max(len(results.answers(key, work, size)) for key in keys)
+    notes = "; ".join(f"{MODES[key]}: {note}" for key in keys for note in results.notes(key, work, size))
+    names = dict.fromkeys(
+        figure
+        for key in keys
+        for answer in results.answers(key, work, size)
+        for figure in answer.get("figures", {})
+    )
+    for figure in names or ([""] if notes else []):
+        cells = [
+            spread(values, rounds=rounds) if (values := results.values(key, work, size, figure)) else ""
+            for key in keys
+        ]
+        yield _line([f"{work} {size:,}", f"`{figure}`" if figure else "–", *cells, notes])
+        notes = ""
+
+
 def _systems(results: Results) -> Iterator[str]:
-    yield "| system, mode | version | what durability rests on, read back | licence | |\n| --- | --- | --- | --- | --- |"
+    yield "| system, mode | version | what durability rests on, read back | licence | notes |\n| --- | --- | --- | --- | --- |"
     seen: dict[Key, Mapping[str, Any]] = {}
     for answer in sorted(results.data["answers"], key=lambda answer: not answer.get("durability")):
         seen.setdefault((answer["system"], answer["mode"]), answer)
@@ -215,7 +230,7 @@ def _systems(results: Results) -> Iterator[str]:
             licence,
             "; ".join(results.marks(key)),
         )
-        yield f"| {name(key)} | {' | '.join(str(cell).replace('|', '/') for cell in cells)} |"
+        yield _line([name(key), *cells])
     for system, reason in results.data["missing"].items():
-        yield f"| {system} | not installed | | | {' '.join(reason.split()).replace('|', '/')} |"
+        yield _line([SHOWN_AS.get(system, system), "not installed", "", "", reason])
     yield ""

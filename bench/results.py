@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -11,6 +12,8 @@ LIMIT: Final = ("bare", "sqlite")
 BEYOND: Final = "beyond its documentation"
 NOT_COMPARED: Final = ("no engine", "not durable")
 """Marks of the limit itself, and of what does not make each step durable: shown, but no target is judged against it."""
+
+REASON_CHARACTERS: Final = 300
 
 Key = tuple[str, str]
 """A system and a mode."""
@@ -44,18 +47,46 @@ class Results:
         return list(self._found.get((key, work, size), {}).values())
 
     def values(self, key: Key, work: str, size: int, figure: str) -> list[float]:
-        """Return a figure of every round that has it."""
-        answers = self.answers(key, work, size)
-        return [answer["figures"][figure] for answer in answers if figure in answer.get("figures", {})]
+        """Return a figure of every round that has it; `failed` tells of the others."""
+        return [
+            figures[figure]
+            for answer in self.answers(key, work, size)
+            if figure in (figures := _figures(answer))
+        ]
 
     def ratios(self, key: Key, other: Key, work: str, size: int, figure: str) -> list[float]:
-        """Return how many times one system's figure is another's, round by round."""
+        """Return how many times one system's figure is another's, round by round.
+
+        Where one of them did less than the other only figures of each second or step can be compared.
+        """
         mine, theirs = (self._found.get((one, work, size), {}) for one in (key, other))
         return [
-            mine[number]["figures"][figure] / theirs[number]["figures"][figure]
+            _figures(mine[number])[figure] / _figures(theirs[number])[figure]
             for number in sorted(mine.keys() & theirs.keys())
-            if figure in mine[number].get("figures", {}) and theirs[number].get("figures", {}).get(figure)
+            if figure in _figures(mine[number])
+            and _figures(theirs[number]).get(figure)
+            and (_of_each(figure) or _done(mine[number]) == _done(theirs[number]))
         ]
+
+    def failed(self, key: Key, work: str, size: int, figure: str = "") -> str:
+        """Return which rounds have no figures and why: `2 of 3 rounds failed: a lost result`; only why if all have none."""
+        answers = self.answers(key, work, size)
+        bad = [one for one in answers if not (figure in _figures(one) if figure else _figures(one))]
+        reasons = dict.fromkeys(_reason(one) or f"no figure {figure}".strip() for one in bad)
+        many = f"{len(bad)} of {len(answers)} rounds failed: " if len(bad) < len(answers) else ""
+        return many + "; ".join(reasons) if bad else ""
+
+    def less(self, key: Key, work: str, size: int) -> str:
+        """Return how much was done where it is less than was asked for: `3,000 of 100,000`."""
+        done = [_done(answer) for answer in self.answers(key, work, size) if _figures(answer)]
+        return "; ".join(_merged([f"{one:,} of {size:,}" for one in done if one != size]))
+
+    def notes(self, key: Key, work: str, size: int) -> list[str]:
+        """Return what a reader must know of a system's figures of one work."""
+        own = [str(answer["note"]) for answer in self.answers(key, work, size) if answer.get("note")]
+        short = dict.fromkeys(mark.partition(":")[0] for mark in self.marks(key))
+        told = [*short, self.failed(key, work, size), self.less(key, work, size), *_merged(own)]
+        return [note for note in told if note]
 
     def keys(self, work: str) -> list[Key]:
         """Return who was given a work, in the order in which they were."""
@@ -78,26 +109,72 @@ class Results:
         """Whether a system makes each step durable, so that it does the same as Tenuto."""
         return not any(words in mark for mark in self.marks(key) for words in NOT_COMPARED)
 
-    def best(self, systems: Iterable[str], work: str, size: int, figure: str, *, most: bool) -> Key | None:
-        """Return which durable mode of these systems, set up as documented, has the best median."""
-        wanted = set(systems)
-        found = {
-            key: statistics.median(values)
+    def rivals(self, systems: Sequence[str], work: str, size: int, modes: str = "") -> list[Key]:
+        """Return the durable modes, set up as documented, that were given a work; of some systems, or of all others.
+
+        With `modes` only those whose name begins so.
+        """
+        return [
+            key
             for key in self.keys(work)
-            if key[0] in wanted
+            if key[0] in (systems or self.peers())
+            and key[1].startswith(modes)
             and self.comparable(key)
             and BEYOND not in self.marks(key)
-            and (values := self.values(key, work, size, figure))
+            and self.answers(key, work, size)
+        ]
+
+    def best(self, rivals: Iterable[Key], work: str, size: int, figure: str, *, most: bool) -> Key | None:
+        """Return which of these has the best median."""
+        found = {
+            key: statistics.median(values)
+            for key in rivals
+            if (values := self.values(key, work, size, figure))
         }
         return (max if most else min)(found, key=found.__getitem__, default=None)
 
     def peers(self) -> list[str]:
-        """Return the other systems."""
-        return [
-            name
-            for name in dict.fromkeys(answer["system"] for answer in self.data["answers"])
-            if name != OURS[0]
-        ]
+        """Return the other systems whose steps are durable, also those that were not measured."""
+        return [name for name in self.data["systems"] if name != OURS[0] and self.comparable((name, ""))]
+
+
+def _figures(answer: Mapping[str, Any]) -> Mapping[str, float]:
+    """Return the figures of an answer; one with a reason has none that count."""
+    found: Mapping[str, float] = {} if answer.get("reason") else answer.get("figures", {})
+    return found
+
+
+def _done(answer: Mapping[str, Any]) -> int:
+    """Return how many were done, of `size` asked for."""
+    done: int = answer.get("done", answer["size"])
+    return done
+
+
+def _of_each(figure: str) -> bool:
+    """Whether a figure means the same however many were done: of a second, a step, or one workflow alone."""
+    return figure.endswith("_per_second") or "us_per_step" in figure or figure in ("p50_ms", "p99_ms")
+
+
+def _reason(answer: Mapping[str, Any]) -> str:
+    """Return why there are no figures, in one line: of a traceback only its end."""
+    lines = str(answer.get("reason") or "").strip().splitlines()
+    frames = [number for number, line in enumerate(lines) if line.startswith("  ")]
+    after = lines[frames[-1] + 1 :] if frames else []
+    text = " ".join(["it failed:", *after] if after else lines)
+    return " ".join(text.split())[-REASON_CHARACTERS:]
+
+
+def _merged(notes: Iterable[str]) -> list[str]:
+    """Write notes that differ only in the number that they begin with as one: `34 to 36 at once`."""
+    found: dict[str, list[int]] = {}
+    for note in notes:
+        number = re.match(r"[\d,]*\d(?= (of|at once)\b)", note)
+        numbers = found.setdefault(note[number.end() :] if number else note, [])
+        numbers += [int(number.group().replace(",", ""))] if number else []
+    return [
+        (" to ".join(f"{one:,}" for one in sorted({min(numbers), max(numbers)})) if numbers else "") + rest
+        for rest, numbers in found.items()
+    ]
 
 
 def name(key: Key) -> str:
@@ -115,10 +192,12 @@ def told(value: float) -> str:
     return f"{value:.2g}" if abs(value) < 0.1 else f"{value:.3g}"
 
 
-def spread(values: Sequence[float], unit: str = "") -> str:
-    """Write a median and its range: `12,500 (12,100 to 13,000)`."""
+def spread(values: Sequence[float], unit: str = "", rounds: int = 0) -> str:
+    """Write a median and its range: `12,500 (12,100 to 13,000)`; and where it rests on fewer rounds than `rounds`, on how many."""
     if not values:
         return "–"
-    median = told(statistics.median(values)) + unit
     low, high = told(min(values)), told(max(values))
-    return median if low == high else f"{median} ({low} to {high})"
+    range_ = "" if low == high else f"{low} to {high}"
+    few = f"{len(values)} of {rounds} rounds" if len(values) < rounds else ""
+    inside = "; ".join(part for part in (range_, few) if part)
+    return told(statistics.median(values)) + unit + (f" ({inside})" if inside else "")

@@ -105,9 +105,12 @@ class Record:
         self.data: dict[str, Any] = {**told, "floors_ms": [], "answers": []}
 
     def add(self, one: Measurement, answer: Mapping[str, Any], floor_ms: float, seconds: float) -> None:
-        """Keep an answer, with the disk's own time just before it."""
+        """Keep an answer, with the disk's own time just before it; its `size` is what was done, the plan's what was asked for."""
+        done = {"done": answer["size"]} if "size" in answer else {}
         self.data["floors_ms"].append(floor_ms)
-        self.data["answers"].append({**answer, **asdict(one), "floor_ms": floor_ms, "seconds": seconds})
+        self.data["answers"].append(
+            {**answer, **asdict(one), **done, "floor_ms": floor_ms, "seconds": seconds}
+        )
         self.data["ended"] = time.time()
         self._path.write_text(json.dumps(self.data, indent=1) + "\n", encoding="utf-8")
 

@@ -1,0 +1,247 @@
+"""The page hides no failure: not of a round, not of a mode, not that less was done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from bench.plan import Measurement
+from bench.report import page
+from bench.results import Results
+from bench.running import Record
+from bench.targets import TARGETS
+from tests.bench.results import answers, data, rates, results
+
+IN_FLIGHT = ("in-flight", 500)
+Answers = Sequence[Mapping[str, Any]]
+
+
+def _in_flight(system: str, mode: str, *values: float | str) -> Answers:
+    return answers(system, mode, *IN_FLIGHT, rates(*values))
+
+
+def _verdict(text: str, *parts: Answers) -> tuple[str, str]:
+    """Return what the page says of the target whose text has these words."""
+    (target,) = (one for one in TARGETS if text in one.text)
+    return target.judged(results(*parts))
+
+
+def _row(start: str, *parts: Answers) -> str:
+    """Return the first row of the tables side by side that begins so."""
+    lines = "\n".join(page(results(*parts), [])).partition("## Side by side")[2].splitlines()
+    return next(line for line in lines if line.startswith(f"| {start} "))
+
+
+# ── rounds that failed ─────────────────────────────────────────────────────────────────────
+
+
+def test_rounds_that_failed_are_told_beside_the_figures_of_the_others() -> None:
+    """The cell says on how many rounds it rests, the note how many failed and why."""
+    lost = _in_flight("tenuto", "code", "a lost result", 21_000, "a lost result")
+    peer = _in_flight("restate", "h2", 1000, 1000, 1000)
+
+    assert "| 21,000 (1 of 3 rounds) |" in _row("Tenuto, Python", lost, peer)
+    assert "2 of 3 rounds failed: a lost result" in _row("Tenuto, Python", lost, peer)
+    assert "| 21 (1 of 3 rounds) |" in _row("Restate, h2", lost, peer)
+
+
+def test_rounds_that_all_have_figures_need_no_word() -> None:
+    """The control: nothing is added where nothing failed."""
+    row = _row("Tenuto, Python", _in_flight("tenuto", "code", 21_000, 21_000, 21_000))
+
+    assert row == "| Tenuto, Python | 21,000 | 47.6 |  |  |"
+
+
+def test_a_cell_tells_of_rounds_that_only_others_had() -> None:
+    """Where the time was over for one of them, its figure rests on fewer."""
+    ours = _in_flight("tenuto", "code", 20_000, 20_000)
+    peer = _in_flight("restate", "h2", 1000)
+
+    assert "| 1,000 (1 of 2 rounds) |" in _row("Restate, h2", ours, peer)
+    assert "failed" not in _row("Restate, h2", ours, peer)
+
+
+def test_no_target_is_met_where_a_round_of_tenuto_failed() -> None:
+    """It is not measured, and why; with all rounds there it is met."""
+    lost = _in_flight("tenuto", "code", "a lost result", 21_000, "a lost result")
+
+    assert ("–", "not measured: 2 of 3 rounds failed: a lost result") == _verdict(
+        "500 in flight (code)", lost
+    )
+    assert ("21,000", "met") == _verdict(
+        "500 in flight (code)", _in_flight("tenuto", "code", 21_000, 21_000, 21_000)
+    )
+
+
+def test_every_target_that_is_missed_says_where_the_reason_stands() -> None:
+    """No miss without a word on it."""
+    measured, verdict = _verdict("500 in flight (code)", _in_flight("tenuto", "code", 100, 100))
+
+    assert (measured, verdict) == ("100", "**missed**: [why](../docs/performance.md)")
+
+
+# ── whom targets are judged against ────────────────────────────────────────────────────────
+
+
+def test_a_target_names_the_mode_that_it_is_judged_against() -> None:
+    """The fastest that is documented and durable: not one beyond its documentation, not one on another database."""
+    told = _verdict(
+        "against DBOS on SQLite",
+        _in_flight("tenuto", "code", 20_000),
+        _in_flight("dbos", "sqlite-sync", 400),
+        _in_flight("dbos", "sqlite-async", 200),
+        _in_flight("dbos", "sqlite-tuned", 1000),
+        _in_flight("dbos", "postgres-sync", 1000),
+    )
+
+    assert told == ("50 times, against DBOS, sqlite-sync", "met")
+
+
+def test_a_target_names_the_faster_mode_that_failed() -> None:
+    """Judged against the next one, it says so."""
+    told = _verdict(
+        "against DBOS on SQLite",
+        _in_flight("tenuto", "code", 20_000),
+        _in_flight("dbos", "sqlite-sync", "broken"),
+        _in_flight("dbos", "sqlite-async", 200),
+    )
+
+    assert told == ("100 times, against DBOS, sqlite-async; without DBOS, sqlite-sync, which failed", "met")
+
+
+def test_a_target_says_on_how_many_rounds_of_a_peer_it_rests() -> None:
+    """Rounds of the peer that failed are not passed over."""
+    measured, _ = _verdict(
+        "against Restate",
+        _in_flight("tenuto", "code", 20_000, 20_000),
+        _in_flight("restate", "h2", "broken", 1000),
+    )
+
+    assert measured == "20 times (1 of 2 rounds), against Restate, h2"
+
+
+def test_a_target_is_not_measured_where_all_modes_failed() -> None:
+    """With the reason, or that nobody asked."""
+    ours = _in_flight("tenuto", "code", 20_000)
+
+    assert ("–", "not measured: Restate, h2: broken") == _verdict(
+        "against Restate", ours, _in_flight("restate", "h2", "broken")
+    )
+    assert ("–", "not measured: Restate was not measured") == _verdict("against Restate", ours)
+
+
+def test_the_fastest_of_all_names_systems_that_were_not_there() -> None:
+    """A system that makes no step durable is not missed."""
+    latency = [{"p50_ms": 2.0}]
+    told = _verdict(
+        "fastest other system",
+        answers("tenuto", "code", "latency", 300, latency),
+        answers("dbos", "sqlite-sync", "latency", 300, [{"p50_ms": 4.0}]),
+        answers("celery", "prefork", "latency", 300, [{"p50_ms": 1.0}]),
+    )
+
+    assert told == ("2 times, against DBOS, sqlite-sync; without Restate, which was not measured", "met")
+
+
+# ── less done than was asked for ───────────────────────────────────────────────────────────
+
+
+def _restarts(done: int) -> list[Answers]:
+    figures = [{"first_progress_seconds": 2.0, "all_over_seconds": 4.0}]
+    return [
+        answers("tenuto", "code", "restart", 100_000, figures, done=100_000),
+        answers("restate", "h2", "restart", 100_000, figures, done=done),
+    ]
+
+
+def test_a_peer_that_did_less_is_shown_without_a_ratio() -> None:
+    """Of how many it was is told; the control did all, and is compared."""
+    assert _row("Restate, h2", *_restarts(3000)) == "| Restate, h2 | 2 | 4 |  | 3,000 of 100,000 |"
+    assert _row("Restate, h2", *_restarts(100_000)) == "| Restate, h2 | 2 | 4 | 1 |  |"
+
+
+def test_rates_are_compared_also_where_less_was_done() -> None:
+    """A rate is of each second, however many there were."""
+    ours = answers("tenuto", "code", "signals", 5000, [{"signals_per_second": 5000.0}], done=5000)
+    peer = answers("restate", "h2", "signals", 5000, [{"signals_per_second": 50.0}], done=100)
+
+    assert _row("Restate, h2", ours, peer) == "| Restate, h2 | 50 | 100 | 100 of 5,000 |"
+
+
+def test_no_target_is_met_by_less_than_it_says() -> None:
+    """It holds for all or is not measured."""
+    figures = [{"first_progress_seconds": 2.0}]
+    few = answers("tenuto", "code", "restart", 100_000, figures, done=3000)
+    all_ = answers("tenuto", "code", "restart", 100_000, figures, done=100_000)
+
+    assert ("–", "not measured: 3,000 of 100,000") == _verdict("open runs: first progress (code)", few)
+    assert ("2 s", "met") == _verdict("open runs: first progress (code)", all_)
+
+
+def test_what_was_done_is_kept_beside_what_was_asked_for(tmp_path: Any) -> None:
+    """A program answers in `size` what it did; results are found by what was asked for."""
+    record = Record(tmp_path / "results.json", {})
+    asked = Measurement("restate", "h2", "restart", 100_000, 1)
+
+    record.add(asked, {"size": 3000, "figures": {"first_progress_seconds": 2.0}}, 0.1, 1.0)
+    record.add(asked, {"reason": "broken"}, 0.1, 1.0)
+
+    assert [(100_000, 3000), (100_000, None)] == [
+        (one["size"], one.get("done")) for one in record.data["answers"]
+    ]
+
+
+def test_notes_of_rounds_that_differ_in_a_number_are_one() -> None:
+    """Three rounds do not make three notes."""
+    parts = [
+        {**one, "note": f"{34 + number} at once; 500 would have taken too long"}
+        for number, one in enumerate(_in_flight("restate", "h2", 10, 10, 10))
+    ]
+
+    assert _row("Restate, h2", parts).endswith("| 34 to 36 at once; 500 would have taken too long |")
+
+
+# ── the rest of the page ───────────────────────────────────────────────────────────────────
+
+
+def test_tenuto_alone_shows_figures_and_failures_of_every_round() -> None:
+    """Also where the first round failed, and where all did."""
+    lines = "\n".join(
+        page(
+            results(
+                answers("tenuto", "code", "replay", 100, ["broken", {"replayed_steps_per_second": 5.0}]),
+                answers("tenuto", "code", "store", 12, ["no disk"]),
+            ),
+            [],
+        )
+    )
+
+    assert (
+        "| replay 100 | `replayed_steps_per_second` | 5 (1 of 2 rounds) |  | Python: 1 of 2 rounds failed: broken |"
+        in lines
+    )
+    assert "| store 12 | – |  |  | Python: no disk |" in lines
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        (
+            'it failed: Traceback (most recent call last):\n  File "a"\n    b()\n    ^^^\nValueError: no | such\nthing\n',
+            "it failed: ValueError: no / such thing",
+        ),
+        ("it was not over after 660 s", "it was not over after 660 s"),
+    ],
+)
+def test_a_failure_is_told_in_one_line(reason: str, told: str) -> None:
+    """Of a traceback the end; no text breaks the table."""
+    assert _row("Restate, h2", _in_flight("restate", "h2", reason)).endswith(f"| {told} |")
+
+
+def test_systems_that_could_not_be_installed_are_told() -> None:
+    """With the reason."""
+    whole = data(_in_flight("tenuto", "code", 1), missing={"restate": "no such wheel"})
+
+    assert "| Restate | not installed |  |  | no such wheel |" in "\n".join(page(Results(whole), []))
