@@ -21,6 +21,7 @@ class Jobs:
         self._tasks: set[asyncio.Task[None]] = set()
         self._queue: deque[Callable[[], object]] = deque()
         self._acting = 0
+        self._beginning = False
         self._stopped = False
         self._detached: dict[str, set[asyncio.Task[None]]] = {}
 
@@ -41,11 +42,13 @@ class Jobs:
         return task
 
     def _ended(self, task: asyncio.Task[None], then: Callable[[], object] | None = None) -> None:
-        if then is not None:
-            then()
-        self._tasks.discard(task)
-        if not self._tasks and not self._queue:
-            self._idle()
+        try:
+            if then is not None:
+                then()
+        finally:
+            self._tasks.discard(task)
+            if not self._tasks and not self._queue:
+                self._idle()
 
     def act(self, begin: Callable[[], object]) -> None:
         """Begin an action now, or when others have ended; each calls `acted` at its end."""
@@ -60,9 +63,16 @@ class Jobs:
     def acted(self) -> None:
         """An action has ended or was not needed any more: the next may begin."""
         self._acting -= 1
-        if self._queue and self._acting < ACTIONS_AT_ONCE:
-            self._acting += 1
-            self._queue.popleft()()
+        if self._beginning or not self._queue:
+            return
+        # Thousands may wait here that nobody needs any more: each of them only makes room for the next.
+        self._beginning = True
+        try:
+            while self._queue and self._acting < ACTIONS_AT_ONCE:
+                self._acting += 1
+                self._queue.popleft()()
+        finally:
+            self._beginning = False
 
     def detach(self, run: str, task: asyncio.Task[None]) -> None:
         """Let a task go on after the end of its run."""
