@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ import msgspec
 
 from tenuto.application import App
 from tenuto.engine.model import Json
-from tenuto.errors import Conflict, Invalid, NotFound, StorageFailed, Unavailable
+from tenuto.errors import Conflict, NotFound, StorageFailed, Unavailable
 from tenuto.operations.runs import retry_run
 from tests.reliability.evidence import Call
 from tests.reliability.simulation.flows import EVENTS, SIGNALS, flow
@@ -23,14 +24,16 @@ from tests.reliability.simulation.plan import ANYBODY, Wish
 
 RECORDED: Final = frozenset({"start", "signal", "emit", "cancel", "suspend", "resume"})
 _RESULT_SECONDS: Final = 20.0
+_REFUSED: Final = (Conflict, NotFound, StorageFailed, Unavailable)
+"""What an App says that cannot do what it is asked for: anything else is a mistake of its own."""
 
 
 class Book:
-    """What all clients wrote down. `answers` are (run, result) that they were given."""
+    """What all clients wrote down. `answers` are (run, how it ended): its output, or the exception it gave them."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
-        self.answers: list[tuple[str, Json]] = []
+        self.answers: list[tuple[str, Json | Exception]] = []
         self._clients = 0
         self._messages = 0
 
@@ -181,14 +184,26 @@ class Client:
                 case "query":
                     self._shown(run, await app.handle(run).query("place"))
                 case "result":
-                    async with asyncio.timeout(_RESULT_SECONDS):
-                        self._book.answers.append((run, await app.handle(run).result()))
+                    await self._wait_for_result(app, run)
                 case "settle":
-                    async with asyncio.timeout(_RESULT_SECONDS):
-                        await app.settle(app.handle(run))
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(_RESULT_SECONDS):
+                            await app.settle(app.handle(run))
                 case "retry":
                     await retry_run(app.desk, run, "/book")
-        except (Conflict, NotFound, StorageFailed, Unavailable, TimeoutError, Invalid):
-            pass
-        except Exception as error:
+        except _REFUSED as error:
             self._told(f"{wish.verb} {run}: {error}")
+
+    async def _wait_for_result(self, app: App, run: str) -> None:
+        """Wait for how a run ends, for a while. Whatever it raises has to be what the run ended with."""
+        answer: Json | Exception
+        try:
+            async with asyncio.timeout(_RESULT_SECONDS) as limit:
+                answer = await app.handle(run).result()
+        except _REFUSED:
+            raise
+        except Exception as error:
+            if limit.expired():
+                return
+            answer = error
+        self._book.answers.append((run, answer))

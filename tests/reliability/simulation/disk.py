@@ -44,9 +44,13 @@ _HANDOVER_SECONDS: Final = 0.0005
 
 
 class Disk:
-    """What is durable. `holder` is the life of the process that has it open."""
+    """What is durable. `holder` is the life of the process that has it open.
 
-    def __init__(self) -> None:
+    `twice` hears of what somebody writes although it is there already: no fault of a disk does that.
+    """
+
+    def __init__(self, twice: Callable[[str], None]) -> None:
+        self._twice = twice
         self.runs: dict[int, RunRow] = {}
         self.numbers: dict[str, int] = {}
         self.entries: dict[int, dict[int, bytes]] = {}
@@ -67,7 +71,10 @@ class Disk:
         Raises:
             StorageFailed: Something in it is there already.
         """
-        self._check(works)
+        there = self._there(works)
+        if there is not None:
+            self._twice(there)
+            raise StorageFailed(there)
         self.transactions += 1
         for batch, documents, _, _ in works:
             for row in batch.created:
@@ -83,20 +90,22 @@ class Disk:
             for document in documents:
                 self.documents.setdefault(document.digest, document)
 
-    def _check(self, works: Sequence[_Work]) -> None:
+    def _there(self, works: Sequence[_Work]) -> str | None:
+        """Return what of a transaction is there already, if anything."""
         numbers, ids = set(self.runs), set(self.numbers)
         taken: set[tuple[int, int]] = set()
         for batch, _, _, _ in works:
             for row in batch.created:
                 if row.number in numbers or row.id in ids:
-                    raise StorageFailed(f"run {row.number} ({row.id}) is there already")
+                    return f"run {row.number} ({row.id}) is there already"
                 numbers.add(row.number)
                 ids.add(row.id)
             for append in batch.appends:
                 place = (append.number, append.seq)
                 if place in taken or append.seq in self.entries.get(append.number, ()):
-                    raise StorageFailed(f"entry {append.seq} of run {append.number} is there already")
+                    return f"entry {append.seq} of run {append.number} is there already"
                 taken.add(place)
+        return None
 
     def journal(self, number: int) -> list[tuple[int, bytes]]:
         """Return a run's entries, in order."""
@@ -235,6 +244,8 @@ class Store(Reader):
         self._transactions = 0
         self._refusal: StorageFailed | None = None
         self._broken = False  # the writer has ended; the loop may not have heard of it yet
+        self.failed_on_purpose = False
+        """Whether a fault of the plan has come that says so: nothing else may fail it."""
         self._waiters: dict[asyncio.Future[None], None] = {}
 
     # ── what is asked ─────────────────────────────────────────────────────────────────
@@ -351,6 +362,7 @@ class Store(Reader):
             self._broken = True
             self.loop.crash()
             return False
+        self.failed_on_purpose |= fault in ("fails", "done and reported as failed")
         if fault == "fails":
             raise StorageFailed("the disk is full")
         self.disk.apply(works)

@@ -11,23 +11,26 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Final
 
 import msgspec
 
 from tenuto.authoring import asking
 from tenuto.authoring.declare import Workflow
+from tenuto.authoring.failures import exception_of
 from tenuto.authoring.program import PythonProgram
 from tenuto.engine.advance import Program, Run, advance
 from tenuto.engine.model import SIGNAL, TERMINAL, Arrived, Entry, Json
 from tenuto.engine.ports import DocumentRow, RunRow
-from tenuto.errors import Conflict, StorageFailed
+from tenuto.errors import Conflict, Fault, RunCancelled, StorageFailed
 from tenuto.language.interpret import Interpreter
 from tests.reliability.checker import Case, Told, check_case, performs
 from tests.reliability.evidence import Evidence, Replay, Violation
 from tests.reliability.reading import folded_twice
 from tests.reliability.simulation.clients import Book, Client
-from tests.reliability.simulation.disk import Disk, Fault
+from tests.reliability.simulation.disk import Disk
+from tests.reliability.simulation.disk import Fault as DiskFault
 from tests.reliability.simulation.documents import document
 from tests.reliability.simulation.flows import HEARD, WORKFLOWS
 from tests.reliability.simulation.loop import Crash, Idle, Loop
@@ -82,18 +85,20 @@ class _Play:
         self.plan = plan
         self.trace: list[str] = []
         self.tell: Callable[[str], None] = self._trace if traced else lambda line: None
-        self.disk = Disk()
+        self.disk = Disk(lambda seen: self._violate("I3", f"it was written twice: {seen}"))
         self.clock = Clock()
         self.book = Book()
         self.world = World(plan.chance("world"), plan.trouble, plan.world_seconds, self.tell)
         self.loop = Loop(plan.chance("loop/0"), START)
         self.life = 0
+        self.seen: dict[tuple[str, int], bytes] = {}  # what each entry was when it was shown durable
         self.seen_at: dict[tuple[str, int], float] = {}
         self.counts: Counter[str] = Counter()
         self.found: list[Violation] = []
         self.documents = tuple(document(number) for number in _with_those_they_run(plan.documents))
         self.chance = plan.chance("play")
         self.clients = [self._client(wishes) for wishes in plan.clients]
+        self.process: Process | None = None
         self.intruder: Process | None = None
         self.target: str | None = None
         self.hits = 0
@@ -136,7 +141,9 @@ class _Play:
         self.world.loop = self.clock.loop = loop
         self.world.broken = life.broken
         over: asyncio.Future[None] = loop.create_future()
-        process = self._process(life.faults, lambda: self._store_has_failed(over))
+        process = self.process = self._process(
+            life.faults, self._everything_is_seen, lambda: self._store_has_failed(over)
+        )
         self.tell(f"begins; it ends by: {life.ending}")
         self.target, self.hits = life.target, life.after
         if life.ending == "kill":
@@ -146,7 +153,9 @@ class _Play:
             loop.run(lambda: main.done() or loop.steps > CALLBACKS_MAX)
             if not main.done():
                 self._violate("I1", f"life {number} goes round and round: {loop.steps} callbacks")
-            elif not isinstance(main.exception(), StorageFailed | None):
+            elif main.exception() is not None and not (
+                isinstance(main.exception(), StorageFailed) and self._failed_on_purpose()
+            ):
                 self._violate("promise", f"life {number} ended with {main.exception()!r}")
         except Crash:
             self.counts["crash"] += 1
@@ -155,7 +164,13 @@ class _Play:
             self._violate("I1", f"life {number} hangs: nothing is ready, and nobody is done")
         self._bury(process)
 
-    def _process(self, faults: Mapping[int, Fault], failed: Callable[[], None]) -> Process:
+    def _failed_on_purpose(self) -> bool:
+        store = self.process.store if self.process is not None else None
+        return store is not None and store.failed_on_purpose
+
+    def _process(
+        self, faults: Mapping[int, DiskFault], holds: Callable[[], None], failed: Callable[[], None]
+    ) -> Process:
         return Process(
             self.life,
             self.plan,
@@ -165,7 +180,7 @@ class _Play:
             self.world,
             faults=dict(faults),
             documents=self.documents,
-            holds=self._everything_is_seen,
+            holds=holds,
             seen=self._seen,
             failed=failed,
             told=self._hear,
@@ -174,15 +189,25 @@ class _Play:
     def _intrude(self) -> None:
         """Somebody starts a second process on the same database: it must not get in while the first is there."""
         self.counts["second process"] += 1
-        self.intruder = self._process({}, lambda: None)
+        self.intruder = self._process({}, self._intruder_is_in, self._intruder_has_failed)
         self.loop.create_task(self._try_to_open(self.intruder))
 
     async def _try_to_open(self, intruder: Process) -> None:
         try:
             async with intruder:
                 await asyncio.sleep(60)
-        except (Conflict, StorageFailed):
-            pass
+        except Conflict:
+            self.counts["second process was refused"] += 1
+        except Exception as error:
+            self._violate("promise", f"a second process ended with {error!r}")
+
+    def _intruder_is_in(self) -> None:
+        if self.process is not None and self.process.has_disk:
+            self._violate("I3", "a second process got in while the first had the database")
+        self._everything_is_seen()
+
+    def _intruder_has_failed(self) -> None:
+        self._violate("promise", "the store of a second process failed, and no fault was planned")
 
     def _bury(self, process: Process) -> None:
         if self.intruder is not None:
@@ -229,6 +254,9 @@ class _Play:
         except asyncio.CancelledError:
             client.widowed()
             raise
+        except Exception as error:
+            client.widowed()
+            self._violate("promise", f"a client that asked for something was given {error!r}")
 
     def _set_clock(self, offset: float) -> None:
         self.clock.offset = offset
@@ -238,6 +266,8 @@ class _Play:
     def _store_has_failed(self, over: asyncio.Future[None]) -> None:
         """Somebody restarts it, or kills it, a while after."""
         self.counts["store failed"] += 1
+        if not self._failed_on_purpose():
+            self._violate("promise", "the store failed, and no fault was planned")
         chance = self.plan.chance(f"failed/{self.life}")
         if chance.random() < 0.5:
             self.loop.call_later(chance.random() * 2, self.loop.crash)
@@ -274,18 +304,41 @@ class _Play:
     # ── what is seen ──────────────────────────────────────────────────────────────────
 
     def _seen(self, run: str, seq: int, entry: Entry) -> None:
+        """An entry is shown as durable: the disk has just that by now, and has it for good."""
         self.seen_at[run, seq] = self._now()
+        data = self._stored(run, seq)
+        if data is None:
+            self._violate("promise", f"entry {seq} was shown as durable, and was not on the disk", run)
+        elif msgspec.json.decode(data, type=Entry) != entry:
+            self._violate("promise", f"entry {seq} was shown as {entry!r}, and on the disk is {data!r}", run)
+        else:
+            self._keep(run, seq, data)
         if self.target is not None and self.target in _said(entry):
             self.hits -= 1
             if self.hits == 0:
                 self.loop.crash()
         self.tell(f"durable {run} {seq} {entry.event!r}")
 
+    def _stored(self, run: str, seq: int) -> bytes | None:
+        return self.disk.entries.get(self.disk.numbers.get(run, 0), {}).get(seq)
+
+    def _keep(self, run: str, seq: int, data: bytes) -> None:
+        if self.seen.setdefault((run, seq), data) != data:
+            self._violate("promise", f"entry {seq} was shown as durable, and later as {data!r}", run)
+
     def _everything_is_seen(self) -> None:
         """Somebody looks at the disk before a process does."""
         for row in self.disk.runs.values():
-            for seq in self.disk.entries.get(row.number, ()):
+            for seq, data in self.disk.entries.get(row.number, {}).items():
                 self.seen_at.setdefault((row.id, seq), self._now())
+                self._keep(row.id, seq, data)
+
+    def _check_kept(self) -> None:
+        """The promise: what was shown as durable is still what it was, byte for byte."""
+        for (run, seq), data in self.seen.items():
+            now = self._stored(run, seq)
+            if now != data:
+                self._violate("promise", f"entry {seq} was shown as durable as {data!r}, and is {now!r}", run)
 
     def _hear(self, what: str) -> None:
         self.tell(f"the store: {what}")
@@ -330,15 +383,12 @@ class _Play:
         for run, told in self.case.runs.items():
             self._check_code_heard(run, told)
             self._check_effects(run, told)
-        for run, value in self.book.answers:
+        self._check_kept()
+        for run, answer in self.book.answers:
             row = evidence.journals[run][0] if run in evidence.journals else None
-            outcome = None if row is None else row.outcome
-            if outcome is None or outcome.get("output") != value:
-                self._violate(
-                    "promise",
-                    f"a client was given {value}, and on the disk it is {outcome}",
-                    run,
-                )
+            if row is None or row.ended is None or _given(row) != repr(answer):
+                ended = row and (row.status, row.outcome)
+                self._violate("promise", f"a client was given {answer!r}, and on the disk it is {ended}", run)
         return evidence
 
     def _is_suspicious(self) -> bool:
@@ -378,11 +428,14 @@ class _Play:
                     last[name] = place
 
     def _check_effects(self, run: str, told: Told) -> None:
-        """I4, to the moment: nothing is done before the entry that asks for it is on the disk, and seen to be."""
+        """I4, to the moment: nothing is done before the entry that asks for it is on the disk, and seen to be.
+
+        The checker has only the time at which an entry was made, and not even that where clocks are set.
+        """
         asked = performs(told)
         for effect in self.case.effects.get(run, ()):
             commands = asked.get((effect.key, effect.attempt), ())
-            seen = [self.seen_at.get((run, told.asked[command.id].seq), 0.0) for command in commands]
+            seen = [self.seen_at.get((run, told.asked[command.id].seq), inf) for command in commands]
             if seen and effect.at < min(seen):
                 self._violate(
                     "I4",
@@ -455,6 +508,16 @@ class _Play:
                 counts[f"command: {type(asked.command).__name__}"] += 1
         for life in self.plan.lives:
             counts[f"life ends: {life.ending}"] += 1
+
+
+def _given(row: RunRow) -> str:
+    """Return what a client is given of a run that has ended so, as `repr` shows it."""
+    outcome = row.outcome or {}
+    if row.status == "completed":
+        return repr(outcome.get("output"))
+    if row.status == "cancelled":
+        return repr(RunCancelled(f"the run {row.id} was cancelled"))
+    return repr(exception_of(msgspec.convert(outcome["error"], Fault)))
 
 
 def _said(entry: Entry) -> set[str]:

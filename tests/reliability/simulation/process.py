@@ -127,6 +127,7 @@ class Process(App):
         self._told = told
         self.store: Store | None = None
         self.worker: Worker | None = None
+        self.has_disk = False
 
     def _opened(self) -> AbstractAsyncContextManager[Desk]:
         return self._simulated()
@@ -135,6 +136,7 @@ class Process(App):
     async def _simulated(self) -> AsyncIterator[Desk]:
         plan, loop, life = self._plan, self._loop_of_life, self._life
         self._disk.hold(life)
+        self.has_disk = True
         self._holds()
         store = self.store = Store(
             self._disk,
@@ -148,7 +150,7 @@ class Process(App):
             told=self._told,
         )
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(self._unless_dead, store.close)
+            stack.push_async_callback(self._unless_dead, self._let_go, store)
             steps = Steps(limits=Limits())
             steps._threads = cast(Any, Threads(loop, self._world))
             stack.push_async_callback(self._unless_dead, steps.close)
@@ -173,10 +175,17 @@ class Process(App):
             await store.put_documents([*code.documents(), *self._stored])
             yield Desk(journal=store, runner=worker, clock=self._clock, chance=chance)
 
-    async def _unless_dead(self, close: Callable[[], Awaitable[None]]) -> None:
+    async def _unless_dead(self, close: Callable[..., Awaitable[None]], *arguments: Any) -> None:
         """Close something in order; who is killed does not."""
         if not self._loop_of_life.is_closed():
-            await close()
+            await close(*arguments)
+
+    async def _let_go(self, store: Store) -> None:
+        """Close the store, and with that let go of the disk."""
+        try:
+            await store.close()
+        finally:
+            self.has_disk = False
 
     def _fail(self, error: BaseException) -> None:
         self._told(f"failed: {error}")
