@@ -5,8 +5,13 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
+from tenuto import App, step, workflow
 from tenuto.engine.model import CancelRequested, Resumed, Suspended
 from tenuto.engine.ports import RunRow
+from tenuto.operations.runs import retry_run
+from tenuto.runtime import snapshots
 from tests.runtime.bench import Bench, bench, document
 from tests.runtime.test_worker import CHILD, PARENT, THREE, called
 
@@ -202,3 +207,28 @@ async def test_a_retry_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     assert refused
     assert (row.status, row.origin) == ("completed", done.id)
     assert called(made) == ["child", "after", "after"]
+
+
+@step
+async def twice(number: int) -> int:
+    """Double a number."""
+    return 2 * number
+
+
+@workflow
+async def doubling(number: int) -> int:
+    """Begin with the task that is tried again."""
+    return await twice(number)
+
+
+async def test_a_run_that_begins_with_the_task_has_no_state_to_keep_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first entry says only that it begins again: a snapshot that is due by then waits."""
+    monkeypatch.setattr(snapshots, "ENTRIES_PER_SNAPSHOT", 1)
+    async with App([doubling], database=tmp_path / "tenuto.db") as app:
+        first = await app.start(doubling, 4, id="first")
+        outputs = [await first.result()]
+        outputs.append(await app.handle(await retry_run(app.desk, "first", "twice"), doubling).result())
+
+    assert outputs == [8, 8]

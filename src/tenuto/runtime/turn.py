@@ -17,12 +17,16 @@ from tenuto.runtime.snapshots import SNAPSHOT_BYTES_MAX, snapshot_of
 
 
 class Turn:
-    """A transaction in the making; see the module's text."""
+    """A transaction in the making; see the module's text.
 
-    __slots__ = ("_appends", "_before", "_changes", "_snapshots", "steps")
+    `cold` are the runs that have to be told of it once it is handed over, and are not in memory.
+    """
+
+    __slots__ = ("_appends", "_before", "_changes", "_snapshots", "cold", "steps")
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
+        self.cold: list[str] = []
         self._before: dict[Hot, tuple[Run | None, int, RunRow, int]] = {}
         self._appends: list[Append] = []
         self._changes: list[RunChange] = []
@@ -49,7 +53,8 @@ class Turn:
         if run.status != former:
             hot.row, change = changed(hot.row, run, event.time)
             self._changes.append(change)
-        if (hot.snapshots.due(len(encoded)) or _begins_anew(entry.notes)) and not run.over:
+        due = hot.snapshots.due(len(encoded)) or _begins_anew(entry.notes)
+        if due and run.state is not None and not run.over:
             self._snap(hot, run)
         step = Step(hot, hot.seq, entry, commands)
         self.steps.append(step)
@@ -75,7 +80,7 @@ class Turn:
         """Give every run back what it was before; return those whose former state is stale by now."""
         stale = []
         for hot, (run, seq, row, stored) in self._before.items():
-            if run is None and hot.run is not None:
+            if run is None and hot.run is not None and hot.run.state is not None:
                 hot.definition.program.forget(hot.run.state)  # it was never there
             hot.run, hot.seq, hot.row, hot.stored = run, seq, row, stored
             if run is not None and run.state is not None and hot.definition.program.stale(run.state):
