@@ -17,9 +17,9 @@ from typing import Any, Final
 import matplotlib
 from matplotlib import pyplot
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from bench.results import LIMIT, OURS, Key, Results, name, told
+from bench.results import NAMES, OURS, Key, Results, name, told
 
 PAGE, TEXT, LINE = "#fdfdfc", "#1f2329", "#d5d8dc"
 DARK: Final = {PAGE: "#0d1117", TEXT: "#e6edf3", LINE: "#30363d"}
@@ -36,113 +36,123 @@ COLOURS: Final[Mapping[str, str]] = {
 }
 WIDTH: Final = 8.0
 ROW: Final = 0.34
+FEW_DECADES: Final = 300
 
 
 def bars(
     results: Results, work: str, size: int, figure: str, label: str, *, most: bool
 ) -> Callable[[], None] | None:
-    """Draw one bar for each system and mode, the best at the top, on a logarithmic scale."""
+    """Draw one bar for each system and mode, the best at the top, on a logarithmic scale; below, who has no figures."""
+    keys = [key for key in results.keys(work) if results.answers(key, work, size)]
     found = {
-        key: statistics.median(values)
-        for key in results.keys(work)
-        if (values := results.values(key, work, size, figure)) and statistics.median(values) > 0
+        key: statistics.median(values) for key in keys if (values := results.values(key, work, size, figure))
     }
-    if not found:
+    above = [value for value in found.values() if value > 0]
+    if not above:
         return None
-    order = sorted(found, key=found.__getitem__, reverse=not most)
+    without = [key for key in keys if key not in found]
+    order = without + sorted(found, key=found.__getitem__, reverse=not most)
+    least = min(above) / 2.5
 
     def draw() -> None:
         figure_, axes = pyplot.subplots(figsize=(WIDTH, 1.0 + ROW * len(order)))
-        for row, key in enumerate(order):
-            value = found[key]
-            axes.barh(
-                row,
-                value,
-                height=0.62,
-                color=COLOURS.get(key[0], TEXT),
-                hatch=None if results.comparable(key) else "///",
-                edgecolor=PAGE,
-                linewidth=0,
-            )
-            axes.annotate(
-                told(value), (value, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9
-            )
-        axes.set_yticks(range(len(order)), [labelled(results, key) for key in order])
         axes.set_xscale("log")
-        axes.set_xlim(min(found.values()) / 2.5, max(found.values()) * 2.5)
-        finish(axes, label, grid="x")
+        for row, key in enumerate(order):
+            value = found.get(key, 0.0)
+            if value > 0:
+                axes.barh(
+                    row,
+                    value,
+                    height=0.62,
+                    color=COLOURS.get(key[0], TEXT),
+                    hatch=None if results.comparable(key) else "///",
+                    edgecolor=PAGE,
+                    linewidth=0,
+                )
+            axes.annotate(
+                told(value) if key in found else "no figures",
+                (max(value, least), row),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=9,
+                bbox={"facecolor": PAGE, "edgecolor": "none", "pad": 0.6},
+            )
+        axes.set_yticks(range(len(order)), [labelled(results, key, work, [size]) for key in order])
+        axes.set_ylim(-0.6, len(order) - 0.4)
+        axes.set_xlim(least, max(above) * 2.5)
+        finish(axes, f"{label}; logarithmic scale", grid="x")
         figure_.tight_layout()
 
     return draw
 
 
 def lines(results: Results, work: str, figure: str, label: str, below: str) -> Callable[[], None] | None:
-    """Draw one line for each system's best mode over the sizes of a work, both scales logarithmic."""
+    """Draw one line for each system over the sizes of a work, both scales logarithmic."""
     sizes = results.sizes(work)
-    found: dict[Key, list[tuple[int, float]]] = {}
-    for key in results.keys(work):
-        points = [
-            (size, statistics.median(values))
-            for size in sizes
-            if (values := results.values(key, work, size, figure))
-        ]
-        if len(points) > 1:
-            found[key] = points
-    best: dict[str, Key] = {}
-    for key, points in found.items():
-        there = best.get(key[0])
-        if key == OURS or there is None or (there != OURS and points[-1][1] > found[there][-1][1]):
-            best[key[0]] = key
+    best = _fastest(results, work, figure)
     if not best:
         return None
+    without = [NAMES.get(system, system) for system, points in best.items() if len(points[1]) < 2]
 
     def draw() -> None:
         figure_, axes = pyplot.subplots(figsize=(WIDTH, 4.6))
-        for system, key in best.items():
-            across, up = zip(*found[key], strict=True)
-            style = "--" if system == LIMIT[0] else "-"
-            axes.plot(
-                across,
-                up,
-                style,
-                marker="o",
-                markersize=4,
-                color=COLOURS.get(system, TEXT),
-                label=labelled(results, key),
-            )
+        ends = []
+        for system, (key, points) in best.items():
+            if len(points) < 2:
+                continue
+            across, up = zip(*points, strict=True)
+            colour, text = COLOURS.get(system, TEXT), labelled(results, key, work, sizes)
+            style = "-" if results.comparable(key) else "--"
+            axes.plot(across, up, style, marker="o", markersize=4, color=colour)
+            ends.append((across[-1], up[-1], text, colour))
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlim(sizes[0] / 1.3, sizes[-1] * 1.3)
-        _end_labels(
-            axes,
-            [
-                (found[key][-1][1], labelled(results, key), COLOURS.get(system, TEXT))
-                for system, key in best.items()
-            ],
-            sizes[-1],
-        )
-        finish(axes, below, grid="y")
-        axes.set_title(label, loc="left", fontsize=10, color=TEXT)
+        _end_labels(axes, ends, sizes[-1])
+        finish(axes, f"{below}; both scales logarithmic", grid="y")
+        title = label + (f"; without {', '.join(without)}: no figures" if without else "")
+        axes.set_title(title, loc="left", fontsize=10, color=TEXT)
         figure_.subplots_adjust(left=0.09, right=0.72, top=0.92, bottom=0.13)
 
     return draw
 
 
-def _end_labels(axes: Axes, ends: Sequence[tuple[float, str, str]], across: float) -> None:
-    """Write each line's name at its end, moved apart where two would overlap."""
+def _fastest(results: Results, work: str, figure: str) -> dict[str, tuple[Key, list[tuple[int, float]]]]:
+    """Return each system's fastest mode of those that were given more than one size, and its points; Tenuto's is Python."""
+    best: dict[str, tuple[Key, list[tuple[int, float]]]] = {}
+    for key in results.keys(work):
+        given = [size for size in results.sizes(work) if results.answers(key, work, size)]
+        points = [
+            (size, statistics.median(values))
+            for size in given
+            if (values := results.values(key, work, size, figure))
+        ]
+        there = best.get(key[0])
+        if len(given) > 1 and (there is None or (there[0] != OURS and _rank(points) > _rank(there[1]))):
+            best[key[0]] = key, points
+    return best
+
+
+def _rank(points: Sequence[tuple[int, float]]) -> tuple[int, float]:
+    return len(points), points[-1][1] if points else 0.0
+
+
+def _end_labels(axes: Axes, ends: Sequence[tuple[int, float, str, str]], last: int) -> None:
+    """Write each line's name beside its end, moved apart where two would overlap."""
     low, high = axes.get_ylim()
     low, high = low / 1.2, high * 1.2
     axes.set_ylim(low, high)
     apart = (high / low) ** (1 / 19)
     at = 0.0
-    for value, text, colour in sorted(ends):
+    for across, value, text, colour in sorted(ends, key=lambda end: end[1]):
         at = max(value, at * apart)
         axes.annotate(
             text,
             (across, value),
-            xytext=(across * 1.45, at),
+            xytext=(last * 1.45, at),
             va="center",
             fontsize=9,
             color=colour,
@@ -159,17 +169,17 @@ def finish(axes: Axes, label: str, grid: str) -> None:
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.tick_params(axis="both", which="both", length=0)
-    if grid == "x":
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: told(value)))
-        axes.xaxis.set_minor_formatter(NullFormatter())
-    else:
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: told(value)))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+    scale, (low, high) = (axes.xaxis, axes.get_xlim()) if grid == "x" else (axes.yaxis, axes.get_ylim())
+    # Over few decades their powers of ten alone would be hardly a scale.
+    scale.set_major_locator(LogLocator(subs=(1.0,) if high / low > FEW_DECADES else (1.0, 2.0, 5.0)))
+    scale.set_major_formatter(FuncFormatter(lambda value, _: told(value)))
+    scale.set_minor_formatter(NullFormatter())
 
 
-def labelled(results: Results, key: Key) -> str:
+def labelled(results: Results, key: Key, work: str, sizes: Sequence[int]) -> str:
     """Return what a system is called in a plot; the table has a note on those with a star."""
-    return name(key) + (" *" if results.marks(key) and results.comparable(key) else "")
+    noted = results.comparable(key) and any(results.notes(key, work, size) for size in sizes)
+    return name(key) + (" *" if noted else "")
 
 
 PLOTS: Final[Mapping[str, Callable[[Results], Callable[[], None] | None]]] = {
@@ -185,7 +195,7 @@ PLOTS: Final[Mapping[str, Callable[[Results], Callable[[], None] | None]]] = {
         results,
         "in-flight",
         "steps_per_second",
-        "steps/s, each system's best mode; more is better",
+        "steps/s, the fastest mode that was given several sizes; more is better",
         "workflows of ten steps in flight",
     ),
     "latency-of-one-workflow": lambda results: bars(

@@ -114,7 +114,7 @@ def page(results: Results, plots: Sequence[str]) -> Iterator[str]:
     yield from _targets("Targets", TARGETS, results)
     yield from _targets("Targets of before", FORMER, results)
     if plots:
-        yield "In the plots, what is hatched is no engine, or does not make each step durable; a star means that the table has a note.\n"
+        yield "In the plots, what is hatched or dashed is no engine, or does not make each step durable; a star means that the table has a note.\n"
     for file in plots:
         yield f"![{file.removesuffix('.svg').replace('-', ' ')}](plots/{file})\n"
     yield "## Side by side\n"

@@ -73,6 +73,8 @@ class Results:
         answers = self.answers(key, work, size)
         bad = [one for one in answers if not (figure in _figures(one) if figure else _figures(one))]
         reasons = dict.fromkeys(_reason(one) or f"no figure {figure}".strip() for one in bad)
+        if len(bad) < len(answers):
+            reasons = dict.fromkeys(reason.removeprefix("it failed: ") for reason in reasons)
         many = f"{len(bad)} of {len(answers)} rounds failed: " if len(bad) < len(answers) else ""
         return many + "; ".join(reasons) if bad else ""
 
