@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from bench.measuring import STEPS
+from bench.measuring import STEPS, collect_seldom
 from bench.ours import flows
 from tenuto import Handle
 from tenuto.operations.runs import start_run
@@ -78,7 +78,7 @@ async def work(mode: str, folder: Path, runs: int, burnt: int) -> None:
             await asyncio.gather(*map(one, range(runs)))
 
         await together()
-        flows.collect_seldom()
+        collect_seldom()
         gc.collect()
         _say("ready")
         await together()

@@ -9,17 +9,18 @@ runs in the system's own environment, on an empty folder, in a fresh process. Th
 
 `durability` is read back from the system itself; `figures` are empty where `reason` says why there are none; `window` is when
 the clock ran, in seconds since the epoch. A figure's name ends in its unit. Only the standard library is used here.
+How long each work is warmed up and timed is `bench.fitting`'s, the same for all.
 
 A workflow is ten steps, one after the other, each given the answer of the one before (a number plus one), unless this says otherwise.
 
 | work | what is done | size | figures |
 |---|---|---|---|
-| `latency` | one workflow at a time | how many | `p50_ms`, `p99_ms`, `runs` |
-| `in-flight` | so many at once, from the first start to the last result | how many | `steps_per_second`, `cpu_us_per_step` (all processes), `seconds`, `runs` |
+| `latency` | one workflow at a time, before each the disk's own time for as many entries | how many | `p50_ms`, `p99_ms`, `runs`, `floor_ms`, `ratio` |
+| `in-flight` | so many at once, from the first start to the last result; again and again for some seconds | how many | `steps_per_second`, `cpu_us_per_step` (all processes), `seconds`, `runs` |
 | `fan-out` | one workflow with a step for each item, side by side, then their sum | items | `items_per_second`, `seconds` |
 | `payload` | `PAYLOAD_RUNS` at once; each step answers a text of so many bytes and is given the one before | bytes | `steps_per_second` |
 | `signals` | so many workflows wait, each is then sent one signal, all at once, and ends | how many | `signals_per_second` |
-| `waiting` | so many workflows wait for a time far away | how many | `rss_kb_per_run`, `disk_kb_per_run`, `idle_cpu_percent`, `wake_lag_ms_p50`, `wake_lag_ms_p99` |
+| `waiting` | so many workflows wait for a time far away; memory (PSS) and disk (blocks) of all processes | how many | `rss_kb_per_run`, `disk_kb_per_run`, `idle_cpu_percent`, `wake_lag_ms_p50`, `wake_lag_ms_p99` |
 | `long-run` | one workflow of so many steps; first and last tenth | steps | `us_per_step_start`, `us_per_step_end`, `steps` |
 | `restart` | the process is killed with so many open; the next one goes on | how many | `first_progress_seconds`, `all_over_seconds` |
 | `footprint` | nothing yet; then one step | 1 | `import_ms`, `start_ms`, `first_result_ms`, `installed_mb` |
@@ -28,6 +29,7 @@ A workflow is ten steps, one after the other, each given the answer of the one b
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import math
 import os
@@ -118,6 +120,12 @@ def floor_seconds(folder: Path, calls: int = FLOOR_CALLS) -> float:
     finally:
         os.close(descriptor)
         path.unlink()
+
+
+def collect_seldom() -> None:
+    """Let Python collect garbage seldom, as the reference of Tenuto's `App` advises for many small steps."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 # ── processes ─────────────────────────────────────────────────────────────────────────────

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -27,12 +26,6 @@ STARTS_AT_ONCE: Final = 500
 LEVELS: Final = ("OFF", "NORMAL", "FULL", "EXTRA")
 
 go = Signal("go", float)
-
-
-def collect_seldom() -> None:
-    """Let Python collect garbage seldom, as the reference of `App` advises for many small steps."""
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
 
 
 class Noted:
@@ -227,13 +220,12 @@ class Connections:
 
 @dataclass(slots=True)
 class Opened:
-    """An open App, how its runs are started, and about how long a measurement may take."""
+    """An open App, and how its runs are started."""
 
     app: App
     mode: str
     folder: Path
     connections: Connections
-    seconds: float
 
     async def start(self, name: str, given: Any) -> Handle[Any]:
         """Start a run: of a workflow in Python, or of the document of that name."""
@@ -264,7 +256,6 @@ async def opened(
     folder: Path,
     mode: str,
     *,
-    seconds: float = 0.0,
     clock: Clock | None = None,
     chance: Chance | None = None,
 ) -> AsyncIterator[Opened]:
@@ -282,4 +273,15 @@ async def opened(
     async with AsyncExitStack() as stack:
         with Connections() as connections:
             await stack.enter_async_context(app)
-        yield Opened(app, mode, folder, connections, seconds)
+        yield Opened(app, mode, folder, connections)
+
+
+@contextmanager
+def kept_open(folder: Path, mode: str) -> Iterator[tuple[asyncio.Runner, Opened]]:
+    """Keep an App open on an event loop that runs while something is waited for, as the other systems in a process are."""
+    with asyncio.Runner() as loop:
+        stack = AsyncExitStack()
+        try:
+            yield loop, loop.run(stack.enter_async_context(opened(folder, mode)))
+        finally:
+            loop.run(stack.aclose())

@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from bench.measuring import STEPS, Clock, rss_kb, timed
-from bench.ours.flows import collect_seldom, noted, opened
+from bench.measuring import STEPS, Clock, collect_seldom, rss_kb, timed
+from bench.ours.flows import noted, opened
 from tenuto.engine.ports import Journal
 
 REPLAYS: Final = 3

@@ -2,81 +2,59 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from typing import Final
+from argparse import Namespace
 
-from bench.measuring import (
-    PAYLOAD_RUNS,
-    STEPS,
-    WARM_UP,
-    Clock,
-    floor_seconds,
-    latency,
-    percentile,
-    rss_kb,
-    timed,
-)
+from bench.fitting import batch, fill, fill_wide, one_by_one
+from bench.measuring import PAYLOAD_RUNS, STEPS, WARM_UP, Answer, rss_kb, timed
 from bench.ours.flows import Opened
 
-Figures = tuple[dict[str, float], Clock]
-TIMED_SECONDS_MIN: Final = 3.0
-TIMED_PART: Final = 3
+
+def latency(loop: asyncio.Runner, opened: Opened, given: Namespace, answer: Answer) -> None:
+    """One run of ten steps at a time."""
+
+    def once(number: int) -> None:
+        assert loop.run(opened.run("ten", number)) == number + STEPS
+
+    one_by_one(once, answer, given.size, given)
 
 
-async def alone(opened: Opened, size: int) -> Figures:
-    """`size` runs of ten steps, one at a time; before each, the disk's own time for as many entries."""
-    for number in range(max(1, size // WARM_UP)):
-        await opened.run("ten", number)
-    floors, taken = [], []
-    with timed() as clock:
-        for number in range(size):
-            floors.append(floor_seconds(opened.folder))
-            began = time.perf_counter()
-            assert await opened.run("ten", number) == number + STEPS
-            taken.append(time.perf_counter() - began)
-    floor = percentile(floors, 50)
-    ratios = [one / floor for one, floor in zip(taken, floors, strict=True)]
-    more = {"floor_ms": floor * 1e3, "ratio": percentile(ratios, 50)}
-    return {**latency(taken), **more}, clock
+def in_flight(loop: asyncio.Runner, opened: Opened, given: Namespace, answer: Answer) -> None:
+    """So many runs of ten steps at once."""
+
+    def together(runs: int) -> None:
+        found = loop.run(opened.together("ten", range(runs)))
+        assert found == [number + STEPS for number in range(runs)]
+
+    fill(answer, batch(together, given.size, given.seconds), given.size)
 
 
-async def in_flight(opened: Opened, size: int) -> Figures:
-    """`size` runs of ten steps at once; again and again, since once alone would be too short to be timed."""
-    wanted = [number + STEPS for number in range(size)]
-    await opened.together("ten", range(max(1, size // WARM_UP)))
-    times, enough = 0, max(TIMED_SECONDS_MIN, opened.seconds / TIMED_PART)
-    with timed() as clock:
-        began = time.perf_counter()
-        while not times or time.perf_counter() - began < enough:
-            assert await opened.together("ten", range(size)) == wanted
-            times += 1
-    return clock.rates(size * times), clock
+def fan_out(loop: asyncio.Runner, opened: Opened, given: Namespace, answer: Answer) -> None:
+    """One run with a step for each item."""
 
+    def once(count: int) -> None:
+        assert loop.run(opened.run("listed", count)) == count * (count + 1) // 2
 
-async def fan_out(opened: Opened, size: int) -> Figures:
-    """One run with a step for each of `size` items."""
-    await opened.run("listed", max(1, size // WARM_UP))
     before = rss_kb()
-    with timed() as clock:
-        total = await opened.run("listed", size)
-    assert total == size * (size + 1) // 2
-    figures = {"items_per_second": size / clock.seconds, "seconds": clock.seconds}
-    return {**figures, "rss_growth_mb": (rss_kb() - before) / 1024}, clock
+    fill_wide(answer, batch(once, given.size, given.seconds), given.size)
+    answer.figures["rss_growth_mb"] = (rss_kb() - before) / 1024
 
 
-async def payload(opened: Opened, size: int) -> Figures:
-    """Runs of ten steps, each of which answers `size` bytes."""
-    text = "x" * size
-    await opened.together("ten-texts", [text] * max(1, PAYLOAD_RUNS // WARM_UP))
-    with timed() as clock:
-        results = await opened.together("ten-texts", [text] * PAYLOAD_RUNS)
-    assert results == [text] * PAYLOAD_RUNS
-    return {"steps_per_second": PAYLOAD_RUNS * STEPS / clock.seconds}, clock
+def payload(loop: asyncio.Runner, opened: Opened, given: Namespace, answer: Answer) -> None:
+    """Runs of ten steps, each of which answers a text."""
+    text = "x" * given.size
+
+    def together(runs: int) -> None:
+        assert loop.run(opened.together("ten-texts", [text] * runs)) == [text] * runs
+
+    fill(answer, batch(together, PAYLOAD_RUNS, given.seconds), PAYLOAD_RUNS)
 
 
-async def long_run(opened: Opened, size: int) -> Figures:
-    """One run of `size` steps, one after the other: what a step costs in its first and in its last tenth."""
-    await opened.run("many", max(1, min(size // WARM_UP, 1000)))
+def long_run(loop: asyncio.Runner, opened: Opened, given: Namespace, answer: Answer) -> None:
+    """One run of so many steps, one after the other: what a step costs in its first and in its last tenth."""
+    size: int = given.size
+    loop.run(opened.run("many", max(1, min(size // WARM_UP, 1000))))
     tenth, seen = max(1, size // 10), 0
     times: dict[int, tuple[float, float]] = {}  # of the clock, and of the processor, by entry
 
@@ -89,11 +67,11 @@ async def long_run(opened: Opened, size: int) -> Figures:
     before = rss_kb()
     unwatch = opened.app.desk.runner.watch(watch)
     with timed() as clock:
-        assert await opened.run("many", size) == size
+        assert loop.run(opened.run("many", size)) == size
     unwatch()
-    figures: dict[str, float] = {"steps": size, "rss_growth_mb": (rss_kb() - before) / 1024}
+    answer.figures = {"steps": size, "rss_growth_mb": (rss_kb() - before) / 1024}
+    answer.window = clock.window
     for name, first, last in (("start", 1, tenth), ("end", size - tenth, size)):
         wall, cpu = (ended - began for began, ended in zip(times[first], times[last], strict=True))
-        figures[f"us_per_step_{name}"] = wall / (last - first) * 1e6
-        figures[f"cpu_us_per_step_{name}"] = cpu / (last - first) * 1e6
-    return figures, clock
+        answer.figures[f"us_per_step_{name}"] = wall / (last - first) * 1e6
+        answer.figures[f"cpu_us_per_step_{name}"] = cpu / (last - first) * 1e6

@@ -3,49 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import random
 import time
-from pathlib import Path
+from argparse import Namespace
+from collections.abc import Sequence
 from typing import Final
 
-from bench.measuring import WARM_UP, Clock, percentile, rss_kb, timed
+from bench.fitting import IDLE_SECONDS, WARM_WAITING, Growth, warm_up
+from bench.measuring import WARM_UP, Answer, percentile, timed
 from bench.ours.flows import Opened, go, noted
 
-WARM_RUNS: Final = 1_000
-IDLE_SECONDS: Final = 10.0
 WOKEN: Final = 2_000
 WOKEN_PER_SECOND: Final = 100
 LAG_SECONDS_MAX: Final = 60.0
 FAR_SECONDS: Final = 86_400.0
 
-Figures = tuple[dict[str, float], Clock]
 
-
-class Growth:
-    """What many runs add to the memory of this process, and to its database with the write-ahead log."""
-
-    def __init__(self, folder: Path) -> None:
-        gc.collect()
-        self._folder = folder
-        self._rss, self._disk = rss_kb(), self._disk_kb()
-
-    def _disk_kb(self) -> float:
-        return sum(path.stat().st_size for path in self._folder.glob("tenuto.db*")) / 1024
-
-    def figures(self, runs: int) -> dict[str, float]:
-        """Return the figures of so many runs; whatever is not on disk is beyond their rows."""
-        gc.collect()
-        memory, disk = (rss_kb() - self._rss) / runs, (self._disk_kb() - self._disk) / runs
-        return {"rss_kb_per_run": memory, "bytes_beyond_row": memory * 1024, "disk_kb_per_run": disk}
-
-
-async def idle() -> dict[str, float]:
-    """Return how much of a processor this process takes while nothing is due."""
-    before, began = time.process_time(), time.perf_counter()
-    await asyncio.sleep(IDLE_SECONDS)
-    taken = (time.process_time() - before) / (time.perf_counter() - began)
-    return {"idle_cpu_percent": taken * 100}
+def grown(growth: Growth, runs: int) -> dict[str, float]:
+    """Return what so many runs have added; whatever memory they take is beyond their rows, which are on the disk."""
+    figures = growth.figures(runs)
+    return {**figures, "bytes_beyond_row": figures["rss_kb_per_run"] * 1024}
 
 
 async def lags(expected: int) -> dict[str, float]:
@@ -56,54 +33,68 @@ async def lags(expected: int) -> dict[str, float]:
     return {f"wake_lag_ms_p{percent}": percentile(noted.lags_seconds, percent) * 1e3 for percent in (50, 99)}
 
 
-async def on_timers(opened: Opened, size: int) -> Figures:
-    """`size` runs wait for a day; some of them, picked by chance, for a time soon after all have been started."""
-    began = time.perf_counter()
-    await opened.together("sleeper", [time.time()] * WARM_RUNS)
+def on_timers(loop: asyncio.Runner, opened: Opened, given: Namespace, answer: Answer) -> None:
+    """Runs wait for a day; some of them, picked by chance, for a time soon after all have been started."""
+    size: int = given.size
+
+    def together(runs: int) -> None:
+        loop.run(opened.together("sleeper", [time.time()] * runs))
+
+    pace = warm_up(together, WARM_WAITING, given.seconds)
     noted.lags_seconds.clear()
-    starting = (time.perf_counter() - began) / WARM_RUNS * size + 1.0
     chance = random.Random(size)
     woken = set(chance.sample(range(size), min(WOKEN, size // WARM_UP)))
-    first = time.time() + starting + IDLE_SECONDS + 1.0
+    first = time.time() + pace * size + IDLE_SECONDS + 2.0
     last = first + len(woken) / WOKEN_PER_SECOND
     dues = (chance.uniform(first, last) if number in woken else last + FAR_SECONDS for number in range(size))
-    growth = Growth(opened.folder)
+    growth = Growth(given.folder)
     with timed() as clock:
-        await opened.start_all("sleeper", dues)
-    figures = {**growth.figures(size), "started_per_second": size / clock.seconds, **await idle()}
+        loop.run(opened.start_all("sleeper", dues))
+    answer.window = clock.window
+    figures = loop.run(asyncio.to_thread(grown, growth, size))
     assert time.time() < first, "starting took longer than the first that is due could wait"
-    await asyncio.sleep(last - time.time())
-    return {**figures, **await lags(len(woken))}, clock
+    loop.run(asyncio.sleep(last - time.time()))
+    answer.figures = {**figures, "started_per_second": size / clock.seconds, **loop.run(lags(len(woken)))}
 
 
-async def on_events(opened: Opened, size: int) -> Figures:
-    """`size` runs wait for a signal that some of them get; as documents, for one event that all of them get."""
+def on_events(loop: asyncio.Runner, opened: Opened, given: Namespace, answer: Answer) -> None:
+    """Runs wait for a signal that some of them get; as documents, for one event that all of them get."""
+    size: int = given.size
     if opened.mode == "code":
-        await _signalled(opened, await opened.start_all("receiver", [None] * WARM_RUNS))
+        warm_up(lambda runs: warm_signals(loop, opened, runs), WARM_WAITING, given.seconds)
         noted.lags_seconds.clear()
-    growth = Growth(opened.folder)
+    growth = Growth(given.folder)
     with timed() as clock:
-        ids = await opened.start_all("receiver", [None] * size)
-    figures = {**growth.figures(size), "started_per_second": size / clock.seconds, **await idle()}
-    if opened.mode != "code":
-        began = time.perf_counter()
-        await opened.app.emit("go", time.time())
-        return {**figures, "told_per_second": size / (time.perf_counter() - began)}, clock
-    chance = random.Random(size)
-    woken = chance.sample(ids, min(WOKEN, size // WARM_UP))
-    loop = asyncio.get_running_loop()
-    began = loop.time()
+        ids = loop.run(opened.start_all("receiver", [None] * size))
+    answer.window = clock.window
+    figures = loop.run(asyncio.to_thread(grown, growth, size))
+    answer.figures = {**figures, "started_per_second": size / clock.seconds}
+    if opened.mode == "code":
+        answer.figures |= loop.run(_signalled_in_time(opened, ids))
+        return
+    began = time.perf_counter()
+    loop.run(opened.app.emit("go", time.time()))
+    answer.figures["told_per_second"] = size / (time.perf_counter() - began)
+
+
+async def _signalled_in_time(opened: Opened, ids: Sequence[str]) -> dict[str, float]:
+    """Send some runs their signals at planned times; each says how long after its time it went on.
+
+    The plan counts, not when this process got to send it: a sender that is held up must not hide how late a run is.
+    """
+    chance = random.Random(len(ids))
+    woken = chance.sample(ids, min(WOKEN, len(ids) // WARM_UP))
+    began = time.time()
+    planned = sorted(began + chance.uniform(0, len(woken) / WOKEN_PER_SECOND) for _ in woken)
     sent = []
-    for when, run in zip(
-        sorted(chance.uniform(0, len(woken) / WOKEN_PER_SECOND) for _ in woken), woken, strict=True
-    ):
-        await asyncio.sleep(began + when - loop.time())
-        sent.append(asyncio.create_task(opened.app.handle(run).signal(go, time.time())))
+    for when, run in zip(planned, woken, strict=True):
+        await asyncio.sleep(when - time.time())
+        sent.append(asyncio.create_task(opened.app.handle(run).signal(go, when)))
     await asyncio.gather(*sent)
-    return {**figures, **await lags(len(woken))}, clock
+    return await lags(len(woken))
 
 
-async def _signalled(opened: Opened, ids: list[str]) -> None:
+async def _signalled(opened: Opened, ids: Sequence[str]) -> None:
     """Send each run its signal, all at once, and wait until all are over."""
 
     async def one(run: str) -> None:
@@ -114,10 +105,17 @@ async def _signalled(opened: Opened, ids: list[str]) -> None:
     await asyncio.gather(*map(one, ids))
 
 
-async def signals(opened: Opened, size: int) -> Figures:
-    """`size` runs wait for a signal, each gets one, all at once."""
-    await _signalled(opened, await opened.start_all("receiver", [None] * max(1, size // WARM_UP)))
-    ids = await opened.start_all("receiver", [None] * size)
+def warm_signals(loop: asyncio.Runner, opened: Opened, runs: int) -> None:
+    """Have so many runs wait, and send each its signal."""
+    loop.run(_signalled(opened, loop.run(opened.start_all("receiver", [None] * runs))))
+
+
+def signals(loop: asyncio.Runner, opened: Opened, given: Namespace, answer: Answer) -> None:
+    """Runs wait for a signal, each gets one, all at once."""
+    size: int = given.size
+    warm_up(lambda runs: warm_signals(loop, opened, runs), size // WARM_UP, given.seconds)
+    ids = loop.run(opened.start_all("receiver", [None] * size))
     with timed() as clock:
-        await _signalled(opened, ids)
-    return {"signals_per_second": size / clock.seconds, "seconds": clock.seconds}, clock
+        loop.run(_signalled(opened, ids))
+    answer.window = clock.window
+    answer.figures = {"signals_per_second": size / clock.seconds, "seconds": clock.seconds}

@@ -22,7 +22,18 @@ from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import Final
 
-from bench.fitting import Growth, batch, ends, fill, import_ms, installed_mb, one_by_one, play, shortened
+from bench.fitting import (
+    Growth,
+    batch,
+    ends,
+    fill,
+    fill_wide,
+    import_ms,
+    installed_mb,
+    one_by_one,
+    play,
+    shortened,
+)
 from bench.measuring import PAYLOAD_RUNS, STEPS, Answer, options, percentile, timed
 from bench.syncs import counted
 from bench.systems.airflow_server import PARALLEL, Airflow, served
@@ -93,7 +104,7 @@ def latency(given: Namespace, answer: Answer) -> None:
     """One run at a time."""
     with ready(given, answer) as runs:
         once = runs.together("ten", number=0)
-        one_by_one(lambda _: once(1), answer, min(given.size, ALONE_MAX), given.seconds)
+        one_by_one(lambda _: once(1), answer, min(given.size, ALONE_MAX), given)
 
 
 def in_flight(given: Namespace, answer: Answer) -> None:
@@ -113,12 +124,8 @@ def fan_out(given: Namespace, answer: Answer) -> None:
     """One run with a mapped task for each item."""
 
     with ready(given, answer) as runs:
-        items, clock = batch(
-            lambda count: runs.together("side_by_side", count=count)(1), given.size, given.seconds
-        )
-    answer.window = clock.window
-    answer.figures = {"items_per_second": items / clock.seconds, "seconds": clock.seconds}
-    shortened(answer, given.size, items)
+        wide = batch(lambda count: runs.together("side_by_side", count=count)(1), given.size, given.seconds)
+    fill_wide(answer, wide, given.size)
 
 
 def long_run(given: Namespace, answer: Answer) -> None:

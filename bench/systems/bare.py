@@ -18,22 +18,20 @@ import asyncio
 import os
 import sqlite3
 import tempfile
-import time
 from argparse import Namespace
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from bench.fitting import fill, one_by_one, play
-from bench.measuring import PAYLOAD_RUNS, WARM_UP, Answer, Clock, options, timed
+from bench.fitting import batch, fill, fill_wide, one_by_one, play
+from bench.measuring import PAYLOAD_RUNS, Answer, options
 from bench.ours.flows import ten, ten_texts
 from tenuto import App, __version__
 
 MODES: Final = ("sqlite", "file", "sqlite-rounds", "file-rounds")
 LEVELS: Final = ("OFF", "NORMAL", "FULL", "EXTRA")
 ROWS_AT_ONCE: Final = (512, 64, 8, 1)
-TIMED_SECONDS: Final = 3.0
 
 Entry = tuple[int, int, bytes]
 """Number of the run, place in its journal, bytes."""
@@ -187,44 +185,29 @@ def opened(given: Namespace, answer: Answer, entries: Sequence[bytes]) -> Iterat
         yield Runs(log, entries, None if given.mode.endswith("rounds") else loop)
 
 
-def again(together: Callable[[int], None], runs: int, seconds: float) -> tuple[int, Clock]:
-    """Time `runs` at once, over and over: once alone would be too short to be timed; answer how many they were in all."""
-    together(max(1, runs // WARM_UP))
-    began = time.perf_counter()
-    together(runs)
-    times = max(1, int(min(seconds, TIMED_SECONDS) / (time.perf_counter() - began)))
-    with timed() as clock:
-        for _ in range(times):
-            together(runs)
-    return runs * times, clock
-
-
 def latency(given: Namespace, answer: Answer) -> None:
     """One run at a time: as many syncs as it has entries."""
     with opened(given, answer, entries_of(ten, 0)) as runs:
-        one_by_one(lambda _: runs.together(1), answer, given.size, given.seconds)
+        one_by_one(lambda _: runs.together(1), answer, given.size, given)
 
 
 def in_flight(given: Namespace, answer: Answer) -> None:
     """So many runs at once."""
     with opened(given, answer, entries_of(ten, 0)) as runs:
-        fill(answer, again(runs.together, given.size, given.seconds), given.size)
+        fill(answer, batch(runs.together, given.size, given.seconds), given.size)
 
 
 def payload(given: Namespace, answer: Answer) -> None:
     """Runs whose entries carry a text."""
     with opened(given, answer, entries_of(ten_texts, "x" * given.size)) as runs:
-        fill(answer, again(runs.together, PAYLOAD_RUNS, given.seconds), PAYLOAD_RUNS)
+        fill(answer, batch(runs.together, PAYLOAD_RUNS, given.seconds), PAYLOAD_RUNS)
 
 
 def fan_out(given: Namespace, answer: Answer) -> None:
     """As many callers as items, one entry for each: that of a step."""
     entries = entries_of(ten, 0)
     with opened(given, answer, [entries[len(entries) // 2]]) as runs:
-        items, clock = again(runs.together, given.size, given.seconds)
-    answer.window = clock.window
-    seconds = clock.seconds * given.size / items
-    answer.figures = {"items_per_second": items / clock.seconds, "seconds": seconds}
+        fill_wide(answer, batch(runs.together, given.size, given.seconds), given.size)
 
 
 WORKS: Final = {"latency": latency, "in-flight": in_flight, "fan-out": fan_out, "payload": payload}

@@ -21,7 +21,7 @@ import time
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -32,16 +32,20 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from bench.fitting import (
+    WARM_WAITING,
     Growth,
     NotApplicable,
+    Notes,
     batch,
     ends,
     fill,
+    fill_wide,
     import_ms,
     installed_mb,
     one_by_one,
     play,
     shortened,
+    warm_up,
 )
 from bench.measuring import PAYLOAD_RUNS, STEPS, Answer, options, percentile, timed
 from bench.servers import HOST, Server, free_ports
@@ -57,7 +61,6 @@ VISIBILITY_SECONDS: Final = 5.0
 LOST_SECONDS: Final = 30.0
 """What has not gone on for so long then never will."""
 
-WARM_RUNS: Final = 50
 WOKEN: Final = 200
 WOKEN_PER_SECOND: Final = 20
 LEAD_SECONDS: Final = 5.0
@@ -66,6 +69,7 @@ CHAIN_GROWTH: Final = 3
 FINISHING: Final = 6
 RESULT_SECONDS_MAX: Final = 300
 LOOK_SECONDS: Final = 0.02
+REPLY_SECONDS: Final = 10.0
 READY: Final = "Ready to accept connections"
 
 
@@ -79,6 +83,11 @@ class Cluster:
     worker: Server
     ready: float = 0.0
     """When the worker first answered, by `time.perf_counter`."""
+    notes: Notes = field(init=False)
+    """What the tasks have noted."""
+
+    def __post_init__(self) -> None:
+        self.notes = Notes(self.folder / "notes")
 
     def start(self) -> None:
         """Start both and wait until the worker answers."""
@@ -108,15 +117,9 @@ class Cluster:
             number + STEPS for number in range(runs)
         ]
 
-    def noted(self, word: str) -> list[str]:
-        """Return what the tasks have noted after a word."""
-        notes = self.folder / "notes"
-        lines = notes.read_text().splitlines() if notes.exists() else []
-        return [line[len(word) + 1 :] for line in lines if line.startswith(word)]
-
     def until_noted(self, word: str, count: int) -> None:
         """Return when a word was noted so often."""
-        self.worker.until(lambda: len(self.noted(word)) >= count, FAR_SECONDS)
+        self.worker.until(lambda: len(self.notes.of(word)) >= count, FAR_SECONDS)
 
     def durability(self) -> str:
         """Say what Redis answers, and refuse what would not sync."""
@@ -189,7 +192,7 @@ def worker(given: Namespace, url: str, hold: bool = False) -> Server:
 def latency(given: Namespace, answer: Answer) -> None:
     """One workflow at a time."""
     with running(given, answer) as there:
-        one_by_one(lambda _: there.together(1), answer, given.size, given.seconds)
+        one_by_one(lambda _: there.together(1), answer, given.size, given)
 
 
 def in_flight(given: Namespace, answer: Answer) -> None:
@@ -222,10 +225,7 @@ def fan_out(given: Namespace, answer: Answer) -> None:
         assert sum(found) == count * (count + 1) // 2
 
     with running(given, answer) as there:
-        items, clock = batch(once, given.size, given.seconds, *there.roots)
-    answer.window = clock.window
-    answer.figures = {"items_per_second": items / clock.seconds, "seconds": clock.seconds}
-    shortened(answer, given.size, items)
+        fill_wide(answer, batch(once, given.size, given.seconds, *there.roots), given.size)
 
 
 def long_run(given: Namespace, answer: Answer) -> None:
@@ -233,13 +233,13 @@ def long_run(given: Namespace, answer: Answer) -> None:
     steps, longest = FIRST_CHAIN, given.size
     with running(given, answer) as there:
         while True:
-            before = len(there.noted("step"))
+            before = len(there.notes.of("step"))
             with timed() as clock:
                 assert there.workflow(noting, 0, steps).get() == steps
             if steps == longest or clock.seconds * CHAIN_GROWTH**2 > given.seconds:
                 break
             steps = min(longest, steps * CHAIN_GROWTH)
-        answer.figures = ends([float(when) for when in there.noted("step")[before:]])
+        answer.figures = ends([float(when) for when in there.notes.of("step")[before:]])
     answer.window = clock.window
     shortened(answer, given.size, steps)
 
@@ -247,8 +247,8 @@ def long_run(given: Namespace, answer: Answer) -> None:
 def waiting(given: Namespace, answer: Answer) -> None:
     """Tasks with a time far away; some more, with a time soon."""
     with running(given, answer) as there:
-        there.together(WARM_RUNS)
-        growth = Growth(given.folder, there.roots)
+        warm_up(there.together, WARM_WAITING, given.seconds)
+        growth = Growth(given.folder, there.roots, collect_in_worker)
         far = time.time() + FAR_SECONDS
         with timed() as clock:
             size = 0
@@ -262,10 +262,17 @@ def waiting(given: Namespace, answer: Answer) -> None:
         for number in range(WOKEN):
             later(begin + number / WOKEN_PER_SECOND)
         there.until_noted("lag", WOKEN)
-        lags = [float(lag) * 1e3 for lag in there.noted("lag")]
+        lags = [float(lag) * 1e3 for lag in there.notes.of("lag")]
     answer.figures = {**quiet, **{f"wake_lag_ms_p{part}": percentile(lags, part) for part in (50, 99)}}
     answer.window = clock.window
     shortened(answer, given.size, size)
+
+
+def collect_in_worker() -> None:
+    """Have the worker collect garbage: the process that keeps the tasks which are not due."""
+    assert app.control.broadcast("collect_garbage", reply=True, timeout=REPLY_SECONDS, limit=1), (
+        "no worker answered"
+    )
 
 
 def later(due: float) -> None:
@@ -295,7 +302,7 @@ def restart(given: Namespace, answer: Answer) -> None:
             began = time.time()
             there.start()
             done = until_over(there, size)
-        steps = [float(when) for when in there.noted("step")]
+        steps = [float(when) for when in there.notes.of("step")]
     answer.window = clock.window
     answer.figures = {"first_progress_seconds": steps[0] - began, "all_over_seconds": steps[-1] - began}
     shortened(answer, given.size, size)
@@ -307,8 +314,8 @@ def restart(given: Namespace, answer: Answer) -> None:
 def until_over(there: Cluster, size: int) -> int:
     """Return how many workflows are over, when that are all or nothing has happened for long."""
     heard, last = 0, time.monotonic()
-    while (done := len(set(there.noted("over")))) < size and time.monotonic() < last + LOST_SECONDS:
-        steps = len(there.noted("step"))
+    while (done := len(set(there.notes.of("over")))) < size and time.monotonic() < last + LOST_SECONDS:
+        steps = len(there.notes.of("step"))
         if steps > heard:
             heard, last = steps, time.monotonic()
         time.sleep(LOOK_SECONDS)

@@ -6,12 +6,16 @@ worker is to be killed.
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
 from typing import Final
 
 from celery import Celery
+from celery.worker.control import control_command
+
+from bench.measuring import collect_seldom
 
 HOLDS: Final = "BENCH_HOLD" in os.environ
 REDIS: Final = os.environ.get("BENCH_REDIS", "")
@@ -82,3 +86,12 @@ def over(value: int) -> int:
     """Note that a workflow is over."""
     note("over", value)
     return value
+
+
+@control_command()
+def collect_garbage(_: object) -> dict[str, int]:
+    """Collect garbage in the worker's first process, so that memory can be read."""
+    return {"collected": gc.collect()}
+
+
+collect_seldom()

@@ -32,16 +32,19 @@ from dbos import DBOS
 
 from bench.fitting import (
     LOOK_SECONDS,
+    WARM_WAITING,
     Growth,
     batch,
     ends,
     fill,
+    fill_wide,
     import_ms,
     installed_mb,
     one_by_one,
     play,
     shortened,
     until,
+    warm_up,
 )
 from bench.measuring import PAYLOAD_RUNS, STEPS, Answer, options, percentile, timed
 from bench.syncs import counted
@@ -67,7 +70,6 @@ MODES: Final = (
     "postgres-async",
     "postgres-processes",
 )
-WARM_RUNS: Final = 50
 WOKEN: Final = 100
 WOKEN_PER_SECOND: Final = 10
 """So few that writing down what the woken do, which is slow on SQLite, keeps up."""
@@ -137,7 +139,7 @@ def serve(url: str, mode: str) -> None:
 def latency(given: Namespace, answer: Answer) -> None:
     """One workflow at a time."""
     with ready(given, answer) as there:
-        one_by_one(lambda _: there.together(1), answer, given.size, given.seconds)
+        one_by_one(lambda _: there.together(1), answer, given.size, given)
 
 
 def in_flight(given: Namespace, answer: Answer) -> None:
@@ -162,10 +164,7 @@ def fan_out(given: Namespace, answer: Answer) -> None:
         assert there.loop.run(results(side_by_side, [count])) == [count * (count + 1) // 2]
 
     with ready(given, answer) as there:
-        items, clock = batch(once, given.size, given.seconds)
-    answer.window = clock.window
-    answer.figures = {"items_per_second": items / clock.seconds, "seconds": clock.seconds}
-    shortened(answer, given.size, items)
+        fill_wide(answer, batch(once, given.size, given.seconds), given.size)
 
 
 def long_run(given: Namespace, answer: Answer) -> None:
@@ -204,7 +203,7 @@ async def wake_some() -> dict[str, float]:
 def waiting(given: Namespace, answer: Answer) -> None:
     """Workflows that wait for a time far away."""
     with ready(given, answer) as there:
-        there.together(WARM_RUNS)
+        warm_up(there.together, WARM_WAITING, given.seconds)
         growth = Growth(given.folder)
         far = time.time() + FAR_SECONDS
         with timed() as clock:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from typing import Any, Final
 import sqlalchemy
 from dbos import DBOS, DBOSConfig
 
-from bench.measuring import STEPS
+from bench.measuring import STEPS, collect_seldom
 from bench.postgres import Postgres, postgres
 
 LEVELS: Final = ("OFF", "NORMAL", "FULL", "EXTRA")
@@ -257,8 +256,7 @@ def launched(url: str, mode: str) -> Iterator[Launched]:
     }
     if mode == "sqlite-tuned":
         config["sys_db_pool_size"] = 2
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)  # as for Tenuto
+    collect_seldom()
     seen = ask_connections() if url.startswith("sqlite") else []
     DBOS(config=config)
     with asyncio.Runner() as loop:

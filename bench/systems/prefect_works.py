@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import inspect
 import os
 import re
@@ -24,19 +23,21 @@ from prefect.client.orchestration import get_client
 from prefect.server.database import configurations
 
 from bench.fitting import (
-    FEW,
+    WARM_WAITING,
     Growth,
     NotApplicable,
     batch,
     ends,
     fill,
+    fill_wide,
     import_ms,
     installed_mb,
     one_by_one,
     shortened,
     until,
+    warm_up,
 )
-from bench.measuring import PAYLOAD_RUNS, STEPS, Answer, timed
+from bench.measuring import PAYLOAD_RUNS, STEPS, Answer, collect_seldom, timed
 from bench.postgres import Postgres, postgres
 from bench.servers import Server
 from bench.syncs import counted
@@ -112,8 +113,7 @@ def ready(given: Namespace, answer: Answer) -> Iterator[Ready]:
     """Keep Prefect running on a fresh database; note the version, and what durability rests on."""
     with served(given) as there:
         describe(there, given, answer)
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 20)  # as for Tenuto
+        collect_seldom()
         yield there
 
 
@@ -159,7 +159,7 @@ def sqlite_durability(folder: Path) -> str:
 def latency(given: Namespace, answer: Answer) -> None:
     """One flow at a time."""
     with ready(given, answer) as there:
-        one_by_one(lambda _: there.together(1), answer, given.size, given.seconds)
+        one_by_one(lambda _: there.together(1), answer, given.size, given)
 
 
 def in_flight(given: Namespace, answer: Answer) -> None:
@@ -181,10 +181,7 @@ def fan_out(given: Namespace, answer: Answer) -> None:
         assert there.loop.run(side_by_side(count)) == count * (count + 1) // 2
 
     with ready(given, answer) as there:
-        items, clock = batch(once, given.size, given.seconds)
-    answer.window = clock.window
-    answer.figures = {"items_per_second": items / clock.seconds, "seconds": clock.seconds}
-    shortened(answer, given.size, items)
+        fill_wide(answer, batch(once, given.size, given.seconds), given.size)
 
 
 def long_run(given: Namespace, answer: Answer) -> None:
@@ -222,7 +219,7 @@ async def _run(flow: Coroutine[Any, Any, Any]) -> Any:
 def waiting(given: Namespace, answer: Answer) -> None:
     """Flows that are paused. It has no timers within a flow that outlive the process, so none is woken."""
     with ready(given, answer) as there:
-        there.together(FEW)
+        warm_up(there.together, WARM_WAITING, given.seconds)
         growth = Growth(given.folder)
         with timed() as clock:
             tasks = there.loop.run(start_for(paused(POLL_SECONDS), given.size, given.seconds))

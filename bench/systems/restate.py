@@ -37,16 +37,20 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.fitting import (
+    WARM_WAITING,
     Growth,
+    Notes,
     batch,
     ends,
     fill,
+    fill_wide,
     import_ms,
     installed_mb,
     one_by_one,
     play,
     shortened,
     until,
+    warm_up,
 )
 from bench.measuring import PAYLOAD_RUNS, STEPS, Answer, options, percentile, timed
 from bench.servers import HOST, Server, free_ports
@@ -69,7 +73,6 @@ keep_alive_timeout = 2147483647
 """
 FAR_SECONDS: Final = 86_400.0
 WAITING: Final = ("waiting", "signals")
-WARM_RUNS: Final = 50
 WARM_STEPS: Final = 200
 FINISHING: Final = 6
 """Starting an invocation takes this part of the time that doing it takes, about."""
@@ -127,10 +130,15 @@ class Restate:
     endpoint: Server | None = None
     ready: float = 0.0
     """When a workflow was first answered, by `time.perf_counter`."""
+    notes: Notes = field(init=False)
+    """What the handlers have noted."""
+
+    def __post_init__(self) -> None:
+        self.notes = Notes(self.folder / "notes")
 
     def start(self, hold: bool = False) -> None:
         """Start both; a fresh server is told of the endpoint."""
-        notes = {"BENCH_NOTES": str(self.notes), **({"BENCH_HOLD": "1"} if hold else {})}
+        notes = {"BENCH_NOTES": str(self.folder / "notes"), **({"BENCH_HOLD": "1"} if hold else {})}
         config = self.folder / "hypercorn.toml"
         workers = 2 if self.mode == "h2-workers" else 1
         config.write_text(f'bind = "{HOST}:{self.service}"\nworkers = {workers}\n{HYPERCORN}')
@@ -168,18 +176,6 @@ class Restate:
         """The processes that are Restate's."""
         assert self.endpoint is not None
         return self.server.pid, self.endpoint.pid
-
-    @property
-    def notes(self) -> Path:
-        """What the handlers have noted."""
-        return self.folder / "notes"
-
-    def noted(self, word: str) -> list[str]:
-        """Return what was noted after a word."""
-        if not self.notes.exists():
-            return []
-        lines = self.notes.read_text().splitlines()
-        return [line[len(word) + 1 :] for line in lines if line.startswith(word)]
 
     def open_left(self) -> int:
         """Return how many invocations are not over."""
@@ -224,6 +220,10 @@ class Restate:
         """Start invocations without waiting for them, until they are so many or the time is over; answer their number."""
         posts = ((f"/Steps/{handler}/send", value(number)) for number in range(count))
         return self.loop.run(self.post_all(posts, seconds))
+
+    def collect(self) -> None:
+        """Have the endpoint collect garbage."""
+        self.call("collect", [2])
 
     def together(self, runs: int) -> None:
         """Do so many workflows at once."""
@@ -312,7 +312,7 @@ def count_syncs(there: Restate, answer: Answer) -> None:
 def latency(given: Namespace, answer: Answer) -> None:
     """One workflow at a time."""
     with running(given, answer) as there:
-        one_by_one(lambda _: there.together(1), answer, given.size, given.seconds)
+        one_by_one(lambda _: there.together(1), answer, given.size, given)
 
 
 def in_flight(given: Namespace, answer: Answer) -> None:
@@ -342,10 +342,7 @@ def fan_out(given: Namespace, answer: Answer) -> None:
         assert there.call("side_by_side", [count]) == [count * (count + 1) // 2]
 
     with running(given, answer) as there:
-        items, clock = batch(once, given.size, given.seconds, *there.roots)
-    answer.window = clock.window
-    answer.figures = {"items_per_second": items / clock.seconds, "seconds": clock.seconds}
-    shortened(answer, given.size, items)
+        fill_wide(answer, batch(once, given.size, given.seconds, *there.roots), given.size)
 
 
 def long_run(given: Namespace, answer: Answer) -> None:
@@ -356,7 +353,7 @@ def long_run(given: Namespace, answer: Answer) -> None:
         size = max(10, min(given.size, int(given.seconds * WARM_STEPS / clock.seconds)))
         with timed() as clock:
             there.call("long", [size])
-        answer.figures = ends([float(when) for when in there.noted("step")[WARM_STEPS:]])
+        answer.figures = ends([float(when) for when in there.notes.of("step")[WARM_STEPS:]])
     answer.window = clock.window
     shortened(answer, given.size, size)
 
@@ -364,8 +361,8 @@ def long_run(given: Namespace, answer: Answer) -> None:
 def waiting(given: Namespace, answer: Answer) -> None:
     """Workflows that wait for a time far away; some more, for a time soon."""
     with running(given, answer) as there:
-        there.together(WARM_RUNS)
-        growth = Growth(given.folder, there.roots)
+        warm_up(there.together, WARM_WAITING, given.seconds)
+        growth = Growth(given.folder, there.roots, there.collect)
         far = time.time() + FAR_SECONDS
         with timed() as clock:
             size = there.send("sleeper", given.size, given.seconds, lambda _: far)
@@ -373,8 +370,8 @@ def waiting(given: Namespace, answer: Answer) -> None:
         quiet = growth.figures(size)
         begin = time.time() + LEAD_SECONDS
         there.send("sleeper", WOKEN, LEAD_SECONDS, lambda number: begin + number / WOKEN_PER_SECOND)
-        there.loop.run(until(lambda: len(there.noted("over")) >= WOKEN))
-        lags = [float(lag) * 1e3 for lag in there.noted("lag")]
+        there.loop.run(until(lambda: len(there.notes.of("over")) >= WOKEN))
+        lags = [float(lag) * 1e3 for lag in there.notes.of("lag")]
     answer.figures = {**quiet, **{f"wake_lag_ms_p{part}": percentile(lags, part) for part in (50, 99)}}
     answer.window = clock.window
     shortened(answer, given.size, size)
@@ -384,14 +381,14 @@ def signals(given: Namespace, answer: Answer) -> None:
     """Workflows that wait for an awakeable; all are then resolved at once."""
     with running(given, answer) as there:
         size = there.send("receiver", given.size, given.seconds, lambda number: number)
-        there.loop.run(until(lambda: len(set(there.noted("awaits"))) >= size))
-        names = sorted(set(there.noted("awaits")))
+        there.loop.run(until(lambda: len(set(there.notes.of("awaits"))) >= size))
+        names = sorted(set(there.notes.of("awaits")))
         time.sleep(SUSPENDED_SECONDS)
         with timed(*there.roots) as clock:
             now = time.time()
             posts = ((f"/restate/awakeables/{name}/resolve", now) for name in names)
             there.loop.run(there.post_all(posts, FAR_SECONDS))
-            there.loop.run(until(lambda: len(there.noted("over")) >= size))
+            there.loop.run(until(lambda: len(there.notes.of("over")) >= size))
     answer.window = clock.window
     answer.figures = {"signals_per_second": size / clock.seconds, "seconds": clock.seconds}
     shortened(answer, given.size, size)
@@ -405,10 +402,10 @@ def restart(given: Namespace, answer: Answer) -> None:
         with timed() as clock:
             began = time.time()
             there.start()
-            there.loop.run(until(lambda: len(there.noted("over")) >= size))
+            there.loop.run(until(lambda: len(there.notes.of("over")) >= size))
             there.loop.run(until(lambda: there.open_left() == 0))
             over = time.time()
-        first = float(there.noted("step")[0])
+        first = float(there.notes.of("step")[0])
     answer.window = clock.window
     answer.figures = {"first_progress_seconds": first - began, "all_over_seconds": over - began}
     shortened(answer, given.size, size)

@@ -7,6 +7,7 @@ steps never come back: that process is to be killed.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import time
 from datetime import timedelta
@@ -14,7 +15,7 @@ from typing import Final
 
 import restate
 
-from bench.measuring import STEPS
+from bench.measuring import STEPS, collect_seldom
 
 HOLDS: Final = "BENCH_HOLD" in os.environ
 
@@ -121,4 +122,11 @@ async def receiver(ctx: restate.Context, number: int) -> float:
     return since
 
 
+@steps.handler()
+async def collect(_: restate.Context, generation: int) -> int:
+    """Collect garbage, so that memory can be read; answer how much there was."""
+    return gc.collect(generation)
+
+
 app = restate.app(services=[steps])
+collect_seldom()

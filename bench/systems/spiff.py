@@ -26,16 +26,19 @@ from SpiffWorkflow.bpmn.specs.event_definitions import SignalEventDefinition
 
 from bench.fitting import (
     IDLE_SECONDS,
+    WARM_WAITING,
     Growth,
     NotApplicable,
     batch,
     ends,
     fill,
+    fill_wide,
     import_ms,
     installed_mb,
     one_by_one,
     play,
     shortened,
+    warm_up,
 )
 from bench.measuring import PAYLOAD_RUNS, STEPS, Answer, options, percentile, timed
 
@@ -162,7 +165,7 @@ class Spiff:
 def latency(given: Namespace, answer: Answer) -> None:
     """One workflow at a time."""
     spiff = Spiff()
-    one_by_one(lambda _: spiff.together(1), answer, given.size, given.seconds)
+    one_by_one(lambda _: spiff.together(1), answer, given.size, given)
 
 
 def in_flight(given: Namespace, answer: Answer) -> None:
@@ -184,13 +187,8 @@ def payload(given: Namespace, answer: Answer) -> None:
 def fan_out(given: Namespace, answer: Answer) -> None:
     """One workflow with a step for each item: a task of many instances."""
     spiff = Spiff()
-    items, clock = batch(lambda count: spiff.run("many", count=count), given.size, given.seconds)
-    answer.window = clock.window
-    answer.figures = {
-        "items_per_second": items / clock.seconds,
-        "seconds": clock.seconds,
-    }
-    shortened(answer, given.size, items)
+    wide = batch(lambda count: spiff.run("many", count=count), given.size, given.seconds)
+    fill_wide(answer, wide, given.size)
 
 
 def long_run(given: Namespace, answer: Answer) -> None:
@@ -211,7 +209,7 @@ def long_run(given: Namespace, answer: Answer) -> None:
 def waiting(given: Namespace, answer: Answer) -> None:
     """Workflows that wait for a time far away; some more, for a time soon."""
     spiff = Spiff()
-    spiff.together(WARM_STEPS)
+    warm_up(spiff.together, WARM_WAITING, given.seconds)
     growth = Growth(given.folder)
     left: list[BpmnWorkflow] = []
     with timed() as clock:

@@ -39,18 +39,21 @@ from temporalio.client import Client, WorkflowHandle
 
 from bench.fitting import (
     FEW,
+    WARM_WAITING,
     Growth,
     batch,
     ends,
     fill,
+    fill_wide,
     import_ms,
     installed_mb,
     one_by_one,
     play,
     shortened,
     until,
+    warm_up,
 )
-from bench.measuring import PAYLOAD_RUNS, STEPS, Answer, options, percentile, timed
+from bench.measuring import PAYLOAD_RUNS, STEPS, Answer, collect_seldom, options, percentile, timed
 from bench.servers import HOST, Server
 from bench.syncs import counted
 from bench.systems.temporal_flows import (
@@ -61,7 +64,6 @@ from bench.systems.temporal_flows import (
     Sleeper,
     Ten,
     TenTexts,
-    collect_seldom,
     noted,
     worker,
 )
@@ -175,7 +177,7 @@ def sqlite_durability(folder: Path) -> str:
 def latency(given: Namespace, answer: Answer) -> None:
     """One workflow at a time."""
     with ready(given, answer) as there:
-        one_by_one(lambda _: there.together(1), answer, given.size, given.seconds)
+        one_by_one(lambda _: there.together(1), answer, given.size, given)
 
 
 def in_flight(given: Namespace, answer: Answer) -> None:
@@ -197,10 +199,8 @@ def fan_out(given: Namespace, answer: Answer) -> None:
         assert there.loop.run(there.run(SideBySide.run, count, there.local)) == count * (count + 1) // 2
 
     with ready(given, answer) as there:
-        items, clock = batch(once, min(given.size, PENDING_MAX), given.seconds)
-    answer.window = clock.window
-    answer.figures = {"items_per_second": items / clock.seconds, "seconds": clock.seconds}
-    shortened(answer, min(given.size, PENDING_MAX), items)
+        most = min(given.size, PENDING_MAX)
+        fill_wide(answer, batch(once, most, given.seconds), most)
     if given.size > PENDING_MAX:
         answer.note = f"a workflow may have {PENDING_MAX:,} activities at a time"
 
@@ -243,7 +243,7 @@ async def wake_some(there: Ready) -> dict[str, float]:
 def waiting(given: Namespace, answer: Answer) -> None:
     """Workflows that wait for a time far away."""
     with ready(given, answer) as there:
-        there.together(STARTED_AT_ONCE)
+        warm_up(there.together, WARM_WAITING, given.seconds)
         growth = Growth(given.folder)
         far = time.time() + FAR_SECONDS
         with timed() as clock:

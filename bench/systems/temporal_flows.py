@@ -8,7 +8,6 @@ is a worker of its own, which appends the time of each activity to a file: the o
 from __future__ import annotations
 
 import asyncio
-import gc
 import sys
 import time
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from temporalio import activity, workflow
 from temporalio.client import Client
 from temporalio.worker import PollerBehaviorAutoscaling, UnsandboxedWorkflowRunner, Worker
 
-from bench.measuring import STEPS
+from bench.measuring import STEPS, collect_seldom
 
 QUEUE: Final = "bench"
 ACTIVITY_SECONDS_MAX: Final = 10
@@ -174,12 +173,6 @@ def worker(client: Client) -> Worker:
         workflow_task_poller_behavior=polling,
         activity_task_poller_behavior=polling,
     )
-
-
-def collect_seldom() -> None:
-    """Collect garbage as seldom as with the other systems."""
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
 
 
 async def be(address: str, path: Path) -> None:

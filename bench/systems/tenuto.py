@@ -12,20 +12,21 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from argparse import Namespace
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from bench.fitting import NotApplicable, play
 from bench.measuring import Answer, Clock, options
 from bench.ours import parts, restart, steps, waiting
-from bench.ours.flows import Opened, collect_seldom, opened
+from bench.ours.flows import Opened, kept_open
 from bench.ours.footprint import footprint
 from tenuto import __version__
 
 Figures = tuple[dict[str, float], Clock]
 
-OPENED: Final[Mapping[str, Callable[[Opened, int], Awaitable[Figures]]]] = {
-    "latency": steps.alone,
+OPENED: Final[Mapping[str, Callable[[asyncio.Runner, Opened, Namespace, Answer], None]]] = {
+    "latency": steps.latency,
     "in-flight": steps.in_flight,
     "fan-out": steps.fan_out,
     "payload": steps.payload,
@@ -51,33 +52,24 @@ NOT_IN_DOCUMENTS: Final[Mapping[str, str]] = {
 }
 
 
-async def in_app(given: Namespace) -> tuple[dict[str, float], Clock, str]:
-    """Do a work with an App that is open before it begins."""
-    async with opened(given.folder, given.mode, seconds=given.seconds) as there:
-        figures, clock = await OPENED[given.work](there, given.size)
-        return figures, clock, there.connections.durability()
-
-
-def main() -> None:
-    """Read the options, measure, print one line."""
-    given = options(__doc__, ("code", "document"), (*OPENED, *TAKEN_UP, *ALONE))
-    version = f"tenuto {__version__}, SQLite {sqlite3.sqlite_version}"
-    answer = Answer("tenuto", given.mode, given.work, given.size, version)
-    collect_seldom()
+def work(given: Namespace, answer: Answer) -> None:
+    """Do the work that is given: with an App that is open before it begins, or without one."""
     if given.mode == "document" and given.work in NOT_IN_DOCUMENTS:
-        answer.reason = NOT_IN_DOCUMENTS[given.work]
+        raise NotApplicable(NOT_IN_DOCUMENTS[given.work])
+    if given.work in OPENED:
+        with kept_open(given.folder, given.mode) as (loop, there):
+            OPENED[given.work](loop, there, given, answer)
+            answer.durability = there.connections.durability()
+        return
+    if given.work in ALONE:
+        answer.figures, clock = ALONE[given.work](given.folder, given.size)
     else:
-        if given.work in ALONE:
-            answer.figures, clock = ALONE[given.work](given.folder, given.size)
-        elif given.work in TAKEN_UP:
-            answer.figures, clock, answer.durability = TAKEN_UP[given.work](
-                given.folder, given.mode, given.size
-            )
-        else:
-            answer.figures, clock, answer.durability = asyncio.run(in_app(given))
-        answer.window = clock.window
-    answer.tell()
+        found = TAKEN_UP[given.work](given.folder, given.mode, given.size)
+        answer.figures, clock, answer.durability = found
+    answer.window = clock.window
 
 
 if __name__ == "__main__":
-    main()
+    works = dict.fromkeys((*OPENED, *TAKEN_UP, *ALONE), work)
+    version = f"tenuto {__version__}, SQLite {sqlite3.sqlite_version}"
+    play("tenuto", version, works, options(__doc__, ("code", "document"), tuple(works)))

@@ -9,7 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from bench.fitting import NotApplicable, batch, ends, fill, play, resident_kb, shortened
+from bench import fitting
+from bench.fitting import (
+    Batches,
+    NotApplicable,
+    Notes,
+    batch,
+    disk_kb,
+    ends,
+    fill,
+    fill_wide,
+    one_by_one,
+    play,
+    resident_kb,
+)
 from bench.measuring import Answer, Clock
 from bench.servers import Server
 
@@ -26,39 +39,87 @@ def _busy(seconds_each: float) -> tuple[list[int], object]:
     return asked, together
 
 
-def test_a_batch_warms_up_with_a_tenth_and_is_whole_where_time_allows() -> None:
-    """Few first, the rest of the tenth, then all."""
-    asked, together = _busy(0.0)
+def test_a_batch_warms_up_with_a_tenth_and_is_repeated_whole_where_time_allows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Few first, the rest of the tenth, then all, again and again: for a part of the time, and for a least time."""
+    monkeypatch.setattr(fitting, "TIMED_SECONDS_MIN", 0.02)
+    asked, together = _busy(0.000_005)
 
-    runs, clock = batch(together, 1000, 60)  # type: ignore[arg-type]
+    done = batch(together, 1000, 0.03)  # type: ignore[arg-type]
 
-    assert 1000 == runs
-    assert [5, 95, 1000] == asked
-    assert clock.seconds >= 0
+    assert [5, 95] == asked[:2]
+    assert 1000 == done.at_once
+    assert [1000] * done.times == asked[2:]
+    assert done.times > 1
+    assert 0.02 <= done.clock.seconds < 0.5
 
 
-def test_a_batch_that_would_take_too_long_is_smaller() -> None:
+def test_a_batch_that_would_take_too_long_is_smaller_and_done_once() -> None:
     """The time is what was asked for, about; the answer says how many there were."""
     asked, together = _busy(0.001)
 
-    runs, clock = batch(together, 100_000, 0.05)  # type: ignore[arg-type]
+    done = batch(together, 100_000, 0.05)  # type: ignore[arg-type]
 
-    assert runs == asked[-1] < 200
-    assert clock.seconds < 0.2
+    assert done.at_once == asked[-1] < 200
+    assert 1 == done.times
+    assert done.clock.seconds < 0.2
+
+
+def test_one_at_a_time_is_warmed_up_as_batches_are_and_compared_with_the_disk(tmp_path: Path) -> None:
+    """A tenth before the clock runs; what is timed are all that were asked for."""
+    done: list[int] = []
+    answer = Answer("a", "b", "latency", 100, "1")
+
+    one_by_one(done.append, answer, 100, Namespace(seconds=60, folder=tmp_path))
+
+    assert [*range(5), *range(5), *range(100)] == done
+    assert 100 == answer.figures["runs"]
+    assert answer.figures["floor_ms"] > 0 < answer.figures["ratio"]
 
 
 def test_less_than_was_asked_for_is_said() -> None:
     """A figure for fewer runs is never shown as one for all."""
     answer = Answer("a", "b", "in-flight", 500, "1")
 
-    fill(answer, (20, Clock(seconds=2.0, cpu_seconds=1.0)), 500)
+    fill(answer, Batches(20, 3, Clock(seconds=6.0, cpu_seconds=1.0)), 500)
 
     assert 100.0 == answer.figures["steps_per_second"]
-    assert 20 == answer.figures["runs"]
+    assert 60 == answer.figures["runs"]
     assert answer.note == "20 at once; 500 would have taken too long"
 
-    shortened(answer, 500, 20)
+    fill_wide(answer, Batches(20, 3, Clock(seconds=6.0)), 500)
+    assert {"items_per_second": 10.0, "seconds": 2.0} == answer.figures
     assert 20 == answer.size
+
+
+def test_notes_are_read_on_from_the_last_look_and_only_whole_lines(tmp_path: Path) -> None:
+    """Each look costs what is new, however much is there."""
+    path = tmp_path / "notes"
+    notes = Notes(path)
+    assert [] == notes.of("step")
+
+    path.write_text("step 1.5\nover\nstep 2")
+    assert ["1.5"] == notes.of("step")
+    assert [""] == notes.of("over")
+
+    with path.open("a") as file:
+        file.write(".5\nover\n")
+    assert ["1.5", "2.5"] == notes.of("step")
+    assert ["", ""] == notes.of("over")
+
+
+def test_logs_of_servers_are_no_growth_of_the_disk_but_those_of_databases_are(tmp_path: Path) -> None:
+    """A database's own log is its state."""
+    (tmp_path / "data").mkdir()
+    before = disk_kb(tmp_path)
+    (tmp_path / "server.log").write_bytes(b"x" * 100_000)
+    (tmp_path / "home" / "logs").mkdir(parents=True)
+    (tmp_path / "home" / "logs" / "task").write_bytes(b"x" * 100_000)
+    assert before == disk_kb(tmp_path)
+
+    (tmp_path / "data" / "000012.log").write_bytes(b"x" * 100_000)
+    assert disk_kb(tmp_path) >= 100_000 / 1024 > before
 
 
 def test_the_ends_of_a_long_run_are_its_first_and_last_tenth() -> None:
