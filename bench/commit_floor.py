@@ -147,6 +147,8 @@ def main() -> None:
     parser.add_argument("--life", type=int, default=LIFE_ENTRIES, help="entries of one run")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    if not options.folder.is_dir():
+        parser.error(f"no folder {options.folder}: name one on the disk to measure")
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         figures = measure(Path(folder), options.rounds, options.life)
     if options.json:

@@ -92,12 +92,15 @@ def compare(events: int) -> dict[str, float]:
 
 def main() -> None:
     """Print one row for each size."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", default="10,10000,1000000")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--events", default="10,10000,1000000", help="sizes; default: %(default)s")
+    sizes = [int(size) for size in parser.parse_args().events.split(",")]
     print(
         f"{'events':>9} {'journal':>12} {'snapshot':>9} {'state ms':>9} {'replay ms':>10} {'replay/state':>12}"
     )
-    for events in map(int, parser.parse_args().events.split(",")):
+    for events in sizes:
         found = compare(events)
         print(
             f"{events:>9,} {found['journal_bytes']:>12,} {found['snapshot_bytes']:>9,} {found['state_ms']:>9.2f} "

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import subprocess
+import sys
 import tempfile
 import tomllib
 from collections import Counter
@@ -16,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from bench.environments import ROOT, make
+from bench.environments import ROOT, WORKS, make
 
 RATE: Final = 400
 
@@ -105,9 +106,9 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--mode", default="code", choices=("code", "document"))
-    parser.add_argument("--work", default="in-flight")
-    parser.add_argument("--size", default="500")
-    parser.add_argument("--seconds", default="20")
+    parser.add_argument("--work", default="in-flight", choices=WORKS)
+    parser.add_argument("--size", default="500", help="workflows, items or steps; default: %(default)s")
+    parser.add_argument("--seconds", default="20", help="how long; default: %(default)s")
     options = parser.parse_args()
     spy = Path(make("tools", ROOT / ".bench").command[0]).with_name("py-spy")
     tenuto = make("tenuto", ROOT / ".bench")
@@ -136,7 +137,11 @@ def main() -> None:
             options.seconds,
         ]
         command += [*tenuto.command, *work, "--folder", folder]
-        subprocess.run(command, cwd=ROOT, env=dict(tenuto.env), check=True, capture_output=True)
+        done = subprocess.run(
+            command, cwd=ROOT, env=dict(tenuto.env), capture_output=True, text=True, check=False
+        )
+        if done.returncode or '"figures"' not in done.stdout:
+            sys.exit(f"the work was not measured: {(done.stdout + done.stderr)[-1000:].strip()}")
         found = shares(raw.read_text(encoding="utf-8"))
     print(f"| {options.work} {options.size}, {options.mode} | % |\n| --- | --- |")
     for part, share in found.items():

@@ -128,11 +128,12 @@ def test_a_wrong_option_is_one_error_and_one_hint(tenuto: Tenuto) -> None:
 
 
 def test_the_version_is_the_packages(tenuto: Tenuto) -> None:
-    """`tenuto version`, the package and pyproject.toml agree."""
+    """`tenuto version`, `tenuto --version`, the package and pyproject.toml agree."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
     assert project == __version__
     assert tenuto("version").out.startswith(f"tenuto {project} ")
+    assert tenuto("--version").out == tenuto("version").out
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

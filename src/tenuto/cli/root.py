@@ -54,10 +54,23 @@ class Root(click.Group):
             params=[
                 click.Option(
                     ["--debug"], is_flag=True, help="Show where unexpected errors come from (TENUTO_DEBUG)."
-                )
+                ),
+                click.Option(
+                    ["--version"],
+                    is_flag=True,
+                    is_eager=True,
+                    expose_value=False,
+                    callback=self._print_version,
+                    help="Print the version, as `tenuto version` does.",
+                ),
             ],
         )
         self._load = load
+
+    def _print_version(self, ctx: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+        if wanted and not ctx.resilient_parsing:
+            ctx.invoke(self._load("version"))
+            ctx.exit()
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return all names in the order of the overview."""
