@@ -93,7 +93,7 @@ def lines(results: Results, work: str, figure: str, label: str, below: str) -> C
     best = _fastest(results, work, figure)
     if not best:
         return None
-    without = [NAMES.get(system, system) for system, points in best.items() if len(points[1]) < 2]
+    without = [NAMES.get(system, system) for system, (_, points) in best.items() if len(points) < 2]
 
     def draw() -> None:
         figure_, axes = pyplot.subplots(figsize=(WIDTH, 4.6))
@@ -113,9 +113,9 @@ def lines(results: Results, work: str, figure: str, label: str, below: str) -> C
         axes.set_xlim(sizes[0] / 1.3, sizes[-1] * 1.3)
         _end_labels(axes, ends, sizes[-1])
         finish(axes, f"{below}; both scales logarithmic", grid="y")
-        title = label + (f"; without {', '.join(without)}: no figures" if without else "")
+        title = label + (f"\nwithout figures: {', '.join(without)}" if without else "")
         axes.set_title(title, loc="left", fontsize=10, color=TEXT)
-        figure_.subplots_adjust(left=0.09, right=0.72, top=0.92, bottom=0.13)
+        figure_.subplots_adjust(left=0.09, right=0.72, top=0.9, bottom=0.13)
 
     return draw
 
@@ -195,7 +195,7 @@ PLOTS: Final[Mapping[str, Callable[[Results], Callable[[], None] | None]]] = {
         results,
         "in-flight",
         "steps_per_second",
-        "steps/s, the fastest mode that was given several sizes; more is better",
+        "steps/s, each system's fastest mode of those given several sizes; more is better",
         "workflows of ten steps in flight",
     ),
     "latency-of-one-workflow": lambda results: bars(

@@ -110,6 +110,8 @@ def _drawn(data: Mapping[str, Any], folder: Path, environments: Path) -> list[st
 def page(results: Results, plots: Sequence[str]) -> Iterator[str]:
     """Write the page, line by line; `plots` are the names of their files."""
     yield HEAD
+    if results.data.get("quick"):
+        yield "**A quick run, to see that all of it works: its figures mean nothing.**\n"
     yield from _machine(results)
     yield from _targets("Targets", TARGETS, results)
     yield from _targets("Targets of before", FORMER, results)

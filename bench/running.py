@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -24,6 +25,9 @@ from bench.plan import Measurement
 
 GRACE_SECONDS = 600.0
 """How much longer than asked a measurement may take: very long works, and systems that are slow to start."""
+
+TIDY_SECONDS_MAX = 60.0
+"""How long a measurement that is interrupted or too slow may take to end its servers, each within `servers.STOP_SECONDS_MAX`."""
 
 FLOORS = 20
 TOLD_CHARACTERS = 2000
@@ -89,7 +93,20 @@ def measure(one: Measurement, environment: Environment, seconds: float, folder: 
 
 
 def _end_family(child: subprocess.Popen[str]) -> None:
-    """End what a measurement has left running; it and what it starts are a session of their own."""
+    """End a measurement and what it has left running; it and what it starts are a session of their own.
+
+    One that is not over is asked first: only itself can end its servers tidily.
+    """
+    try:
+        if child.poll() is None:
+            child.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.communicate(timeout=TIDY_SECONDS_MAX)
+    finally:
+        _kill(child)
+
+
+def _kill(child: subprocess.Popen[str]) -> None:
     try:
         os.killpg(child.pid, signal.SIGKILL)
     except ProcessLookupError:
