@@ -31,7 +31,8 @@ import msgspec
 from tenuto import App
 from tenuto.runtime import timers
 from tests.reliability.checker import check
-from tests.reliability.disk.lives import Heard, Life, born
+from tests.reliability.disk.life import shown
+from tests.reliability.disk.lives import Heard, Life, born, overheard
 from tests.reliability.evidence import Violation
 from tests.reliability.programme import Budget, Caught, Layer, Record
 from tests.reliability.reading import builder
@@ -275,18 +276,14 @@ async def seed(folder: Path, number: int) -> tuple[Violations, Counter[str]]:
     os.makedirs(folder)
     random = Random(number)
     clock = Jumping(random, random.choice((0.0, 0.05, 0.3)))
-    heard, lines = Heard(), list[bytes]()
+    heard = Heard()
     waits = [random.choice((1.0, HOUR, DAY)) * random.random() for _ in range(6)]
     lives = random.randint(2, 4)
-
-    def say(kind: str, value: Any = None) -> None:
-        data = value if isinstance(value, bytes) else b"" if value is None else msgspec.json.encode(value)
-        lines.append(kind.encode() + b" " + data)
 
     async def live(last: bool) -> None:
         app = App(workflows=[waiting], steps=[told], database=folder / "t.db", clock=clock)
         async with app:
-            app.desk.runner.watch(lambda run, seq, entry: say("durable", f"{run} {seq}".encode()))
+            app.desk.runner.watch(shown)
             handles = [
                 await app.start(waiting, each, id=f"waits-{place}") for place, each in enumerate(waits)
             ]
@@ -302,7 +299,7 @@ async def seed(folder: Path, number: int) -> tuple[Violations, Counter[str]]:
     wrong = []
     with (
         mock.patch.object(timers, "LONGEST_SLEEP_SECONDS", SHORT_SECONDS),
-        mock.patch("tests.reliability.waiting.say", say),
+        overheard() as lines,
     ):
         try:
             for life in range(1, lives + 1):

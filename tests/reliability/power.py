@@ -14,7 +14,6 @@ import os
 import shutil
 import signal
 import sqlite3
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -28,14 +27,14 @@ from tests.reliability.checker import check
 from tests.reliability.disk.crashes import DATABASE, Crashes, Found, left
 from tests.reliability.disk.lives import Heard, born, command
 from tests.reliability.disk.mounts import Disk, ext4
-from tests.reliability.disk.tracing import Act, Said, Synced, Wrote, traced
+from tests.reliability.disk.tracing import Act, Said, Synced, Unfinished, Wrote, check_may_trace, traced
 from tests.reliability.evidence import Violation
 from tests.reliability.house.driver import House
 from tests.reliability.house.ledger import Ledger
 from tests.reliability.house.lives import Died, Nursery
 from tests.reliability.house.stories import Stories
 from tests.reliability.kills import told
-from tests.reliability.programme import Budget, Caught, Layer, Record
+from tests.reliability.programme import Budget, Caught, Layer, Record, broken, memory
 from tests.reliability.reading import read_journals
 from tests.servers.provision import CannotRun
 
@@ -48,6 +47,9 @@ CARRIED_ON_PER_RECORDING: Final = 2
 SYNCS: Final = 30
 """About how many syncs a recorded life makes in one thread; one of them may fail."""
 
+FAILED: Final = 3
+"""The exit code of a life whose store failed."""
+
 SMALL: Final = ("--pages", "30", "--inline", "250")
 """Small limits, so that a short life moves its log into the database and stores blobs."""
 
@@ -57,6 +59,10 @@ SHORTENED: Final = ("--log", "200000")
 CONTROL_EPISODES_MAX: Final = 5
 FREEZE_SECONDS_MAX: Final = 10.0
 WEAK: Final = "tests.reliability.disk.weaknesses:"
+
+
+class NotReached(Exception):
+    """The fault that was to be played did not come about: that is no case."""
 
 
 @dataclass(slots=True)
@@ -219,10 +225,17 @@ def killed_as_a_sync_failed(folder: Path, random: Random, *options: str) -> Reco
 
 
 def sync_failed(folder: Path, random: Random, *options: str) -> Recording:
-    """A life in which any sync fails, once, and which has to end of that; another one goes on."""
+    """A life in which any sync fails, once, and which has to end of that; another one goes on.
+
+    Raises:
+        NotReached: It did not sync so often.
+    """
     rule = f"--inject=fdatasync:error=EIO:when={random.randint(1, SYNCS)}"
     first = _live(folder, 1, *options, rule=rule)
-    failed = next((place for place, act in enumerate(first) if isinstance(act, Synced) and not act.worked), 0)
+    places = [place for place, act in enumerate(first) if isinstance(act, Synced) and not act.worked]
+    if not places:
+        raise NotReached
+    failed = places[0]
     second = _live(folder, 2, *options, files=left(first))
     return Recording("a failed sync before", first + second, after=failed)
 
@@ -248,12 +261,26 @@ def _live(
     name: str = DATABASE,
     rule: str = "",
 ) -> list[Act]:
+    """Write a whole life down: one that broke off must not be taken for one that had no more to lose.
+
+    Raises:
+        Unfinished: It did not get to its end, although no sync failed in it.
+    """
     place = folder / f"life-{life}"
     place.mkdir(parents=True)
     for file, data in (files or {}).items():
         (place / file).write_bytes(data)
     line = command(place / name, life, "--runs", "5", *SMALL, *options)
-    return traced(line, place, folder / f"log-{life}", *filter(None, [rule]))
+    is_weak = "--within" in options  # That may also break it, and is to be noticed in whatever it did.
+    ends = None if is_weak else (0, FAILED) if rule else (0,)
+    acts = traced(line, place, folder / f"log-{life}", *filter(None, [rule]), ends=ends)
+    said = {
+        line.partition(b" ")[0] for act in acts if isinstance(act, Said) for line in act.text.splitlines()
+    }
+    has_failed = any(isinstance(act, Synced) and not act.worked for act in acts)
+    if not is_weak and b"over" not in said and not (has_failed and b"failed" in said):
+        raise Unfinished(f"life {life} said {sorted(said)}")
+    return acts
 
 
 def explored(recording: Recording, states: int, random: Random, place: Path) -> Iterator[Found | None]:
@@ -288,9 +315,14 @@ def record_and_explore(budget: Budget, number: int, states: int, played: Played)
     seed = budget.seed + number
     random, folder = Random(seed), budget.folder / f"states-{seed}"
     kind = KINDS[number % len(KINDS)]
-    recording = kind(folder, random)
+    try:
+        recording = kind(folder, random)
+    except NotReached:
+        played.counts["recordings in which no sync failed: not played"] += 1
+        shutil.rmtree(folder)
+        return
     played.counts[f"recordings, {recording.kind}"] += 1
-    with _memory() as place:
+    with memory() as place:
         for found in explored(recording, states, random, place / "state"):
             played.counts["crash states"] += 1
             if found is not None:
@@ -301,14 +333,6 @@ def record_and_explore(budget: Budget, number: int, states: int, played: Played)
             violations = carried_on(recording, random, place / f"on-{again}")
             played.add(f"carried:{seed}:{kind.__name__}", violations)
     shutil.rmtree(folder)
-
-
-@contextmanager
-def _memory() -> Iterator[Path]:
-    """A folder in memory where there is one: syncing many small states is what would take the time."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
-        yield Path(folder)
 
 
 # ── the layer ────────────────────────────────────────────────────────────────────────────
@@ -323,11 +347,15 @@ def play(budget: Budget) -> Record:
     with _played(played, "cuts of the power of ext4"):
         asyncio.run(_cuts(budget, episodes, played, caught))
     with _played(played, "crash states"):
+        check_may_trace()
         for number in range(episodes):
             if number and budget.over():
                 break
-            record_and_explore(budget, number, STATES_PER_RECORDING, played)
-        caught += [_catch(budget, *control) for control in CONTROLS]
+            with _played(played, f"states:{budget.seed + number}"):
+                record_and_explore(budget, number, STATES_PER_RECORDING, played)
+        for control in CONTROLS:
+            with _played(played, f"the hunt for {control[0]}"):
+                caught.append(_catch(budget, *control))
     played.not_played.append("PostgreSQL: Tenuto has no storage in PostgreSQL yet")
     return Record(
         layer=LAYER.name,
@@ -344,10 +372,13 @@ def play(budget: Budget) -> Record:
 
 @contextmanager
 def _played(played: Played, what: str) -> Iterator[None]:
+    """Go on with the rest where a part cannot be played here, or breaks off: that is a finding."""
     try:
         yield
     except CannotRun as reason:
         played.not_played.append(f"{what}: {reason}")
+    except Exception as error:
+        played.add(what, [broken(what, error)])
 
 
 async def _cuts(budget: Budget, episodes: int, played: Played, caught: list[Caught]) -> None:
@@ -363,8 +394,7 @@ async def _cuts(budget: Budget, episodes: int, played: Played, caught: list[Caug
             played.add(f"cuts:{seed}", violations)
             shutil.rmtree(folder)
             shutil.rmtree(disk.place / f"{seed}")
-        weaknesses = ("synchronous_normal", "synchronous_off")
-        caught += [await _catch_by_cuts(disk, budget, nursery, weakness) for weakness in weaknesses]
+        caught += [await _catch_by_cuts(disk, budget, nursery, weakness) for weakness in WEAKNESSES]
 
 
 async def _catch_by_cuts(disk: Disk, budget: Budget, nursery: Nursery, weakness: str) -> Caught:
@@ -379,18 +409,21 @@ async def _catch_by_cuts(disk: Disk, budget: Budget, nursery: Nursery, weakness:
         if violations:
             break
     return Caught(
-        bug=f"{weakness.replace('_', '=')} (cuts)",
+        bug=_of_cuts(weakness),
         cases=tried.counts["power cuts"] if violations else None,
         by=tuple(sorted({violation.invariant for violation in violations})),
         seconds=time.monotonic() - began,
     )
 
 
+WEAKNESSES: Final = ("synchronous_normal", "synchronous_off")
 CONTROLS: Final[tuple[tuple[str, Kind, tuple[str, ...]], ...]] = (
     ("synchronous_normal", fresh, ()),
     ("synchronous_off", fresh, ()),
     ("folders_not_synced", fresh, ()),
     ("log_not_written_again", killed_as_a_sync_failed, ("--pages", "1000")),
+    ("acknowledged_before_the_commit", fresh, ()),
+    ("commands_before_the_fsync", fresh, ()),
 )
 
 
@@ -403,18 +436,32 @@ def _catch(budget: Budget, weakness: str, kind: Kind, options: tuple[str, ...]) 
         seed = 1000 * budget.seed + number
         folder = budget.folder / f"{weakness}-{seed}"
         recording = kind(folder, Random(seed), "--within", WEAK + weakness, *options)
-        with _memory() as place:
+        with memory() as place:
             for found in explored(recording, STATES_PER_RECORDING, Random(seed), place / "state"):
                 states += 1
                 if found is not None:
                     seen = True
                     break
     return Caught(
-        bug=f"{weakness.replace('_', ' ')} (states)",
+        bug=_of_states(weakness),
         cases=states if seen else None,
         by=("promise",) if seen else (),
         seconds=time.monotonic() - began,
     )
 
 
-LAYER: Final = Layer("L5", "Power failure", play, 1000 / CUTS_IN_CI)
+def _of_cuts(weakness: str) -> str:
+    return f"{weakness.replace('_', '=')} (cuts)"
+
+
+def _of_states(weakness: str) -> str:
+    return f"{weakness.replace('_', ' ')} (states)"
+
+
+LAYER: Final = Layer(
+    "L5",
+    "Power failure",
+    play,
+    1000 / CUTS_IN_CI,
+    (*map(_of_cuts, WEAKNESSES), *(_of_states(control[0]) for control in CONTROLS)),
+)

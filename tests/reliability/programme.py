@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,9 +72,37 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A part of the programme; `nightly` is the scale that the reliability notes ask for at night."""
+    """A part of the programme; `nightly` is the scale that the reliability notes ask for at night.
+
+    `controls` are the seeded bugs that its record has to have in `caught`.
+    """
 
     name: str
     title: str
     play: Callable[[Budget], Record]
     nightly: float
+    controls: tuple[str, ...] = ()
+
+
+def broken(what: str, error: BaseException) -> Violation:
+    """Return what is to be said of a play that did not get to its end."""
+    lines = "".join(traceback.format_exception(error)).strip().splitlines()
+    return Violation("played", "", f"{what} broke off: {' | '.join(line.strip() for line in lines[-6:])}")
+
+
+@contextmanager
+def at_once(most: int) -> Iterator[ThreadPoolExecutor]:
+    """Play cases beside each other; what has not begun is left out if this is interrupted."""
+    pool = ThreadPoolExecutor(most)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def memory() -> Iterator[Path]:
+    """A folder in memory where there is one: syncing many small states is what would take the time."""
+    place = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(prefix="faults-", dir=place if place.is_dir() else None) as folder:
+        yield Path(folder)

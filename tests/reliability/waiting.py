@@ -18,7 +18,8 @@ from typing import Any, Final
 
 from tenuto import App, current_step, gather, sleep, step, workflow
 from tenuto.runtime import timers
-from tests.reliability.disk.life import say
+from tests.reliability.disk import life as living
+from tests.reliability.disk.life import shown
 from tests.reliability.evidence import Call, Effect
 
 LONGEST_SLEEP_SECONDS: Final = 0.05
@@ -33,7 +34,7 @@ async def told() -> None:
     context = current_step()
     key, attempt = context.idempotency_key, context.attempt
     at = time.monotonic()
-    say("effect", Effect(run=context.run, task=context.task, key=key, attempt=attempt, life=1, at=at))
+    living.say("effect", Effect(run=context.run, task=context.task, key=key, attempt=attempt, life=1, at=at))
 
 
 @workflow(namespace="house")
@@ -75,21 +76,21 @@ WORKFLOWS: Final = (waiting, limited)
 async def live(database: Path, life: int, seconds: list[float]) -> None:
     """Start what is not there yet, and wait until all is over."""
     async with App(workflows=WORKFLOWS, steps=[told], database=database) as app:
-        app.desk.runner.watch(lambda run, seq, entry: say("durable", f"{run} {seq}".encode()))
+        app.desk.runner.watch(shown)
         runs = [(f"waits-{place}", waiting(each), each) for place, each in enumerate(seconds)]
         began = time.monotonic()
         handles = []
         for number, (run, call, value) in enumerate([*runs, ("limited", limited(), None)]):
             line = {"client": life * 1000 + number, "number": 1, "verb": "start", "run": run}
             line["value"] = {"workflow": call.workflow.name, "input": value}
-            say("call", Call(what="invoke", at=time.monotonic(), **line))
+            living.say("call", Call(what="invoke", at=time.monotonic(), **line))
             handles.append(await app.start(call, id=run))
-            say("call", Call(what="ok", at=time.monotonic(), **line))
-        say("ready")
-        say("limited", [*await handles[-1].result(), time.monotonic() - began])
+            living.say("call", Call(what="ok", at=time.monotonic(), **line))
+        living.say("ready")
+        living.say("limited", [*await handles[-1].result(), time.monotonic() - began])
         for handle in handles[:-1]:
             await handle.result()
-        say("over")
+        living.say("over")
 
 
 if __name__ == "__main__":

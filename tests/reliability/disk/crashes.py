@@ -1,7 +1,8 @@
 """All crash states of a process: from what strace wrote down of it, the disks that a power failure may leave behind.
 
 Each of them is opened by the real store, and has to hold one of the states that were committed, whole: none
-in between, and none older than what the process had acknowledged by then.
+in between, and none older than what the process had acknowledged by then. Acknowledged is an entry that was shown, a
+start or a signal that a client was told of, and whatever a step did to the world: its entry asked for that.
 """
 
 from __future__ import annotations
@@ -16,12 +17,18 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Final, TypeAlias
 
+import msgspec
+
+from tenuto.engine.model import SIGNAL, Arrived, Entry
 from tenuto.errors import TenutoError
 from tenuto.storage.sqlite import open_journal
 from tests.reliability.disk.forgetful import Disk
+from tests.reliability.disk.lives import PROGRAMS
 from tests.reliability.disk.tracing import Act, Made, Removed, Resized, Said, Synced, Wrote
+from tests.reliability.evidence import Call, Effect, digest_of
+from tests.reliability.reading import read_journals, replayed
 
 DATABASE: Final = "t.db"
 _IGNORED: Final = ("-shm", ".lock", ".sock")
@@ -38,12 +45,16 @@ _TABLES: Final = (
 )
 
 
+Stored: TypeAlias = tuple[str, int, str]
+_NEVER: Final = (0, "")
+
+
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a database holds: a digest of all of it, and which entries (run's id, seq) there are."""
+    """What a database holds: a digest of all of it, and which entries (run's id, seq, digest) there are."""
 
     digest: bytes
-    entries: frozenset[tuple[str, int]]
+    entries: frozenset[Stored]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +120,12 @@ async def content(files: Mapping[str, bytes], folder: Path, name: str = DATABASE
         for query in _TABLES:
             for row in database.execute(query):
                 digest.update(repr(row).encode())
-        entries = database.execute("SELECT runs.id, seq FROM journal JOIN runs ON number = run")
-        return Content(digest.digest(), frozenset(entries))
+    entries = {
+        (run, seq, digest_of(data))
+        for run, (_, stored) in read_journals(folder / name).items()
+        for seq, data in stored
+    }
+    return Content(digest.digest(), frozenset(entries))
 
 
 class Crashes:
@@ -162,6 +177,8 @@ class Crashes:
         except (TenutoError, ValueError, sqlite3.Error) as error:
             return f"{type(error).__name__}: {error}"
         oldest, newest = self._bounds[place]
+        if oldest == len(self._committed):
+            return "what was acknowledged by then was never committed"
         allowed = self._committed[oldest : newest + 1]
         if any(each.digest == there.digest for each in allowed):
             return None
@@ -187,24 +204,59 @@ class Crashes:
                 if there.digest != self._committed[-1].digest:
                     self._committed.append(there)
             at.append(len(self._committed) - 1)
-        oldest = 0
+        oldest, acknowledged = 0, _Acknowledged(self._folder / self._name)
         for act, newest in zip(self._acts, at, strict=True):
-            if isinstance(act, Said):
-                oldest = max(oldest, self._needed(act.text))
+            for line in act.text.splitlines() if isinstance(act, Said) else ():
+                oldest = max(oldest, self._since(acknowledged.by(line)))
             # The commit that is under way may be there already, although its sync is not over.
             self._bounds.append((oldest, newest + 1))
 
-    def _needed(self, said: bytes) -> int:
-        """Return the first committed state that has what was acknowledged."""
-        oldest = 0
-        for line in said.splitlines():
-            kind, _, rest = line.partition(b" ")
-            if kind == b"durable":
-                run, _, seq = rest.decode().partition(" ")
-                entry = (run, int(seq))
-                place = next(
-                    (place for place, each in enumerate(self._committed) if entry in each.entries),
-                    len(self._committed),
-                )
-                oldest = max(oldest, place)
-        return oldest
+    def _since(self, needed: Stored | None) -> int:
+        """Return the first committed state that has an entry; one more than the last if none has."""
+        if needed is None:
+            return 0
+        found = (place for place, each in enumerate(self._committed) if needed in each.entries)
+        return next(found, len(self._committed))
+
+
+class _Acknowledged:
+    """Which entry has to be there once a line was said; found in the journals as they are at last."""
+
+    def __init__(self, database: Path) -> None:
+        """Read the journals, and fold them: an entry itself does not have what it asked for."""
+        self._signals: dict[tuple[str, bytes], Stored] = {}
+        self._asked: dict[tuple[str, str, int], Stored] = {}
+        self._began: dict[str, Stored] = {}
+        replays = replayed(database, PROGRAMS)
+        for run, (_, entries) in read_journals(database).items():
+            for (seq, data), wanted in zip(entries, replays[run][0].wanted, strict=False):
+                stored = (run, seq, digest_of(data))
+                if seq == 1:
+                    self._began[run] = stored
+                event = msgspec.json.decode(data, type=Entry).event
+                if isinstance(event, Arrived) and event.event.get("type") == SIGNAL:
+                    self._signals[run, msgspec.json.encode(event.event.get("data"))] = stored
+                for command in msgspec.json.decode(wanted):
+                    if command["type"] == "perform":
+                        self._asked[run, command["key"], command["attempt"]] = stored
+
+    def by(self, line: bytes) -> Stored | None:
+        """Return the entry that has to be there, or one that never is; None if nothing was acknowledged."""
+        kind, _, rest = line.partition(b" ")
+        match kind:
+            case b"durable":
+                run, seq, digest = rest.decode().split(" ")
+                return run, int(seq), digest
+            case b"effect":
+                effect = msgspec.json.decode(rest, type=Effect)
+                asked = effect.run, effect.key, effect.attempt
+                return self._asked.get(asked, (effect.run, *_NEVER))
+            case b"call":
+                call = msgspec.json.decode(rest, type=Call)
+                if call.what == "ok" and call.verb == "start":
+                    return self._began.get(call.run, (call.run, *_NEVER))
+                if call.what == "ok":
+                    assert isinstance(call.value, dict)
+                    signal = call.run, msgspec.json.encode(call.value["data"])
+                    return self._signals.get(signal, (call.run, *_NEVER))
+        return None

@@ -8,8 +8,9 @@ which the outside could have known:
     ready                    the App is open, every run that was not over is taken up
     call {...}               a line of a client's history (`Call`)
     effect {...}             a step reached the world (`Effect`)
-    durable RUN SEQ          an entry was shown to a watcher
-    failed CODE MESSAGE      the store failed; nothing may be acknowledged below this line
+    durable RUN SEQ DIGEST   an entry was shown to a watcher (`digest_of`)
+    refused MESSAGE          the store has failed; nothing may be acknowledged or done below this line
+    failed {...}             what a user's program would say of it (`code`, `message`, `hint`)
     over                     all runs are over
 
 It ends when all runs are, or at the first failure, which it reports as a user's program would: uncaught.
@@ -23,20 +24,22 @@ import contextlib
 import importlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
+from unittest import mock
 
 import msgspec
 
-from tenuto import App, RunCancelled, Signal, current_step, gather, sleep, step, workflow
-from tenuto.engine.model import Json
+from tenuto import App, RunCancelled, Signal, current_step, gather, opening, sleep, step, workflow
+from tenuto.engine.model import Entry, Json
 from tenuto.engine.ports import DocumentRow
 from tenuto.errors import Conflict, StorageFailed, Unavailable
 from tenuto.operations.documents import check, definition
 from tenuto.storage import journal, sqlite
-from tests.reliability.evidence import Call, Effect
+from tenuto.storage.journal import DatabaseJournal
+from tests.reliability.evidence import Call, Effect, digest_of
 
 GO: Final = Signal("go", int)
 LARGE: Final = "x" * 300
@@ -62,6 +65,29 @@ def say(kind: str, value: Any = None) -> None:
     """Write a line to standard output, in one piece."""
     data = value if isinstance(value, bytes) else b"" if value is None else msgspec.json.encode(value)
     os.write(1, kind.encode() + b" " + data + b"\n")
+
+
+def shown(run: str, seq: int, entry: Entry) -> None:
+    """Say that an entry was shown as durable."""
+    say("durable", f"{run} {seq} {digest_of(msgspec.json.encode(entry))}".encode())
+
+
+@contextlib.contextmanager
+def heard_of_failures() -> Iterator[None]:
+    """Say that the store has failed at the moment at which it tells the engine."""
+    real = opening.open_journal
+
+    async def opened(
+        path: Path, *, failed: Callable[[BaseException], None], **options: Any
+    ) -> DatabaseJournal:
+        def told(error: BaseException) -> None:
+            say("refused", str(error))
+            failed(error)
+
+        return await real(path, failed=told, **options)
+
+    with mock.patch.object(opening, "open_journal", opened):
+        yield
 
 
 @step
@@ -175,13 +201,14 @@ async def live(options: argparse.Namespace) -> None:
             else:
                 await client.chore(run, life * 10_000 + number * 10)
 
-    async with app:
-        app.desk.runner.watch(lambda run, seq, entry: say("durable", f"{run} {seq}".encode()))
-        await app.desk.journal.put_documents([document()])
-        say("ready")
-        clients = [Client(app, life * 1000 + number) for number in range(options.clients)]
-        await asyncio.gather(*[work(client) for client in clients], take_up(app, options.clients))
-        say("over")
+    with heard_of_failures():
+        async with app:
+            app.desk.runner.watch(shown)
+            await app.desk.journal.put_documents([document()])
+            say("ready")
+            clients = [Client(app, life * 1000 + number) for number in range(options.clients)]
+            await asyncio.gather(*[work(client) for client in clients], take_up(app, options.clients))
+            say("over")
 
 
 async def take_up(app: App, clients: int) -> None:

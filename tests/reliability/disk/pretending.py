@@ -14,13 +14,11 @@ from random import Random
 from typing import Any, Final
 from unittest import mock
 
-import msgspec
-
 from tenuto.errors import StorageFailed, Unavailable
 from tenuto.storage.sqlite import SqliteReader, SqliteWriter
 from tests.reliability.checker import check
 from tests.reliability.disk import life as living
-from tests.reliability.disk.lives import Heard
+from tests.reliability.disk.lives import Heard, overheard
 from tests.reliability.evidence import Violation
 
 LIVES_MAX: Final = 200
@@ -68,14 +66,9 @@ async def pretended(folder: Path, seed: int) -> tuple[list[Violation], Counter[s
     os.makedirs(folder)
     random = Random(seed)
     unsure = Unsure(random, random.uniform(0.02, 0.1))
-    database, heard, lines = folder / "t.db", Heard(), list[bytes]()
-
-    def say(kind: str, value: Any = None) -> None:
-        data = value if isinstance(value, bytes) else b"" if value is None else msgspec.json.encode(value)
-        lines.append(kind.encode() + b" " + data)
-
+    database, heard = folder / "t.db", Heard()
     wrong: list[str] = []
-    with mock.patch.object(living, "say", say), unsure():
+    with overheard() as lines, unsure():
         for number in range(1, LIVES_MAX):
             unsure.counts["lives"] += 1
             # Faults stop at last: what is left has to come to its end.
@@ -93,6 +86,7 @@ async def pretended(folder: Path, seed: int) -> tuple[list[Violation], Counter[s
             heard.take(lines)
             over = bool(heard.over)
             lines.clear()
+            wrong += [f"life {number} said after the failure: {line!r}" for line in heard.after_failure[:3]]
             if over or wrong:
                 break
     violations = [Violation("promise", "", text) for text in wrong]

@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -80,9 +82,33 @@ _OPENED: Final = re.compile(rb'AT_FDCWD<[^>]*>, "([^"]*)", ([A-Z_|]+)')
 _TEXT: Final = re.compile(rb'"([^"]*)"')
 
 
+class Unfinished(Exception):
+    """A process that was written down did not come to the end that it had to come to."""
+
+
 def strace() -> Path:
     """Return the program; raises `CannotRun`."""
     return program("strace", "strace")
+
+
+@cache
+def check_may_trace() -> None:
+    """Raise `CannotRun` where processes cannot be traced."""
+    line = [
+        str(strace()),
+        "-f",
+        "--seccomp-bpf",
+        "-e",
+        f"trace={WRITING}",
+        "-o",
+        os.devnull,
+        sys.executable,
+        "-c",
+        "",
+    ]
+    done = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60)
+    if done.returncode:
+        raise CannotRun(f"strace cannot trace here: {done.stderr.decode(errors='replace').strip()}")
 
 
 def tracing(log: Path, *more: str) -> list[str]:
@@ -114,16 +140,24 @@ def injected(log: Path) -> int:
 
 
 def traced(
-    command: Sequence[str], folder: Path, log: Path, *more: str, stdin: int = subprocess.DEVNULL
+    command: Sequence[str], folder: Path, log: Path, *more: str, ends: Sequence[int] | None = (0,)
 ) -> list[Act]:
-    """Run a command to its end and return what it did to the files of a folder."""
+    """Run a command to its end and return what it did to the files of a folder.
+
+    Raises:
+        Unfinished: It ended in another way than it may (`ends` are exit codes; None: in any): what is written down is not all.
+    """
     done = subprocess.run(
-        [*tracing(log, *more), *command], stdin=stdin, stdout=subprocess.PIPE, check=False, timeout=120
+        [*tracing(log, *more), *command],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+        timeout=120,
     )
-    acts = list(acts_in(log, folder))
-    if not acts:
-        raise CannotRun(f"strace saw nothing of {command[:4]}: {done.returncode}")
-    return acts
+    if ends is not None and done.returncode not in ends:
+        words = done.stderr[-300:].decode(errors="replace")
+        raise Unfinished(f"{' '.join(command[1:4])} ended with {done.returncode}: {words}")
+    return list(acts_in(log, folder))
 
 
 def acts_in(log: Path, folder: Path) -> Iterator[Act]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 from tenuto.storage import sqlite
 from tenuto.storage.sqlite import SqliteWriter
+from tests.reliability.zoo import BUGS
 
 
 @contextmanager
@@ -58,6 +59,16 @@ def log_not_written_again() -> Iterator[None]:
     """A start goes on from what it reads in the log, whether or not that is on the disk."""
     with mock.patch.object(SqliteWriter, "_write_log_again"):
         yield
+
+
+def acknowledged_before_the_commit() -> AbstractContextManager[None]:
+    """Whoever asks is told before the transaction is on disk."""
+    return BUGS["acknowledged before the commit"]()
+
+
+def commands_before_the_fsync() -> AbstractContextManager[None]:
+    """What a run wants is done while its entry is still being written."""
+    return BUGS["commands before the fsync"]()
 
 
 def _instead(write: Callable[[Any, Any], None]) -> Any:
