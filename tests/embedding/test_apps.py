@@ -361,6 +361,24 @@ async def test_an_unknown_run_is_not_found(tmp_path: Path) -> None:
     assert dict.fromkeys(VERBS, "there is no run 'nobody'") == said
 
 
+@pytest.mark.parametrize("id", ["x\udcff", "x" * 65, "", "no/id", 7, ["x"], None])
+async def test_what_cannot_be_an_id_is_not_found_and_stops_nothing(tmp_path: Path, id: Any) -> None:
+    """By every verb, as a web request may bring it; runs under way go on, and ids that are well are found."""
+    async with App(workflows=[adding], database=tmp_path / "1.db") as app:
+        under_way = await app.start(adding, 1)
+        for verb in VERBS.values():
+            with pytest.raises(NotFound) as refused:
+                await verb(app.handle(id))
+            assert f"there is no run {id!r}" == refused.value.message
+        with pytest.raises(NotFound):
+            await app.settle(app.handle(id))
+        with pytest.raises(TenutoError):
+            await app.start_document("x\udcff")
+        await under_way.signal(GO, 2)
+
+        assert Total(3) == await under_way.result()
+
+
 async def test_results_of_an_earlier_app_are_typed(tmp_path: Path) -> None:
     """With the workflow a handle gives its type, without it plain JSON; so do queries after the end."""
     async with App(workflows=[adding], database=tmp_path / "1.db") as app:

@@ -7,15 +7,17 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tenuto.engine.ports import Append, Batch, RunRow
-from tenuto.errors import StorageFailed
+from tenuto.errors import InvalidInput, LimitExceeded, StorageFailed, TenutoError, Unavailable
+from tenuto.storage.journal import DatabaseJournal
 from tenuto.storage.sqlite import open_journal, open_reader
 
 CHILD = Path(__file__).with_name("child.py")
@@ -266,3 +268,68 @@ async def test_a_read_that_fails_ends_the_store(tmp_path: Path, monkeypatch: pyt
 
     assert len(failures) == 1
     assert called == []
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda journal: journal.run("x\udcff"),
+        lambda journal: journal.run(["x"]),
+        lambda journal: journal.runs(before=1 << 63),
+        lambda journal: journal.runs(limit=1 << 70),
+        lambda journal: journal.document("x\udcff"),
+        lambda journal: journal.find_document("a", "x\udcff", "latest"),
+        lambda journal: journal.history(1 << 63),
+        lambda journal: journal.lines(1 << 63),
+    ],
+)
+async def test_a_question_that_makes_no_sense_ends_only_itself(
+    tmp_path: Path, ask: Callable[[DatabaseJournal], Awaitable[Any]]
+) -> None:
+    """It says nothing of the database: whoever asked is refused, and all others go on."""
+    failures: list[BaseException] = []
+    journal = await open_journal(tmp_path / "journal.db", failed=failures.append)
+    with pytest.raises(InvalidInput) as refused:
+        await ask(journal)
+    journal.commit(Batch([Append(1, 1, b"a")]), lambda: None)
+    await journal.flush()
+    loaded = await journal.load(1)
+    await journal.close()
+
+    assert refused.value.hint is not None
+    assert loaded == (None, [b"a"])
+    assert failures == []
+
+
+def too_big() -> sqlite3.Error:
+    """What SQLite says of a value longer than it takes."""
+    connection = sqlite3.connect(":memory:")
+    try:
+        connection.execute("SELECT zeroblob(2000000000)")
+    except sqlite3.Error as error:
+        return error
+    finally:
+        connection.close()
+    raise AssertionError
+
+
+@pytest.mark.parametrize(("raised", "told"), [(too_big(), LimitExceeded), (MemoryError(), Unavailable)])
+async def test_what_is_too_large_to_read_does_not_end_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: Exception, told: type[TenutoError]
+) -> None:
+    """Only whoever asked hears of it."""
+    failures: list[BaseException] = []
+    journal = await open_journal(tmp_path / "journal.db", failed=failures.append)
+
+    def fetch(*given: object) -> list[object]:
+        raise raised
+
+    with monkeypatch.context() as patched:
+        patched.setattr(journal._reading, "fetch", fetch)
+        with pytest.raises(told):
+            await journal.history(1)
+    journal.commit(Batch([Append(1, 1, b"a")]), lambda: None)
+    await journal.flush()
+    await journal.close()
+
+    assert failures == []

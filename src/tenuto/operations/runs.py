@@ -22,7 +22,7 @@ async def start_run(desk: Desk, definition: DocumentRow, data: Json, *, run: str
         InvalidInput: The id is not made of 1 to 64 letters, digits, `_` and `-`.
         Conflict: A run of that id exists, of another document or with another input.
     """
-    if run is not None and not RUN_ID.fullmatch(run):
+    if run is not None and not _is_id(run):
         raise InvalidInput(
             f"{run!r} cannot be a run's id", hint="an id has 1 to 64 letters, digits, underscores and hyphens"
         )
@@ -31,17 +31,20 @@ async def start_run(desk: Desk, definition: DocumentRow, data: Json, *, run: str
 
 async def cancel_run(desk: Desk, run: str, reason: str | None = None) -> RunRow:
     """End a run for good; its actions under way are stopped."""
+    _check_id(run)
     await desk.runner.tell(run, CancelRequested(desk.clock.now(), reason))
     return await desk.runner.settle(run)
 
 
 async def request_cancel(desk: Desk, run: str, reason: str | None = None) -> None:
     """Ask a run to stop; returns when that is recorded, while the run may still clean up."""
+    _check_id(run)
     await desk.runner.tell(run, CancelRequested(desk.clock.now(), reason))
 
 
 async def suspend_run(desk: Desk, run: str) -> None:
     """Pause a run: what is under way ends and is recorded, nothing new begins."""
+    _check_id(run)
     await desk.runner.tell(run, Suspended(desk.clock.now()))
 
 
@@ -62,21 +65,25 @@ async def resume_run(desk: Desk, run: str) -> RunRow:
 
 async def retry_run(desk: Desk, run: str, task: str, *, replace: bool = False, data: Json = None) -> str:
     """Start a new run that shares the history of a run up to a task, and return its id."""
+    _check_id(run)
     return await desk.runner.retry(run, task, replace=replace, data=data)
 
 
 async def settle_run(desk: Desk, run: str) -> RunRow:
     """Drive a run until it is over, suspended, or waits for what nothing here will give."""
+    _check_id(run)
     return await desk.runner.settle(run)
 
 
 async def end_run(desk: Desk, run: str) -> RunRow:
     """Drive a run until it is over; raises `Conflict` if its code cannot go on."""
+    _check_id(run)
     return await desk.runner.ended(run)
 
 
 async def signal_run(desk: Desk, run: str, name: str, value: Json) -> None:
     """Send a run a signal; returns when it is recorded. Raises `Conflict` if the run is over."""
+    _check_id(run)
     await desk.runner.tell(run, Arrived(desk.clock.now(), _event(desk, SIGNAL, value, {"subject": name})))
 
 
@@ -99,6 +106,7 @@ async def send_signal(desk: Desk, run: str, name: str, value: Json) -> str:
 
 async def query_run(desk: Desk, run: str, name: str) -> Json:
     """Return what a run says of itself under a name, also after its end; raises `NotFound`."""
+    _check_id(run)
     return await desk.runner.query(run, name)
 
 
@@ -133,7 +141,22 @@ def _event(desk: Desk, type: str, data: Json, attributes: Mapping[str, str]) -> 
 
 async def find_run(desk: Desk, run: str) -> RunRow:
     """Return a run's row; raises `NotFound`."""
+    _check_id(run)
     row = await desk.journal.run(run)
     if row is None:
-        raise NotFound(f"there is no run {run!r}", hint="`tenuto runs` lists them")
+        raise _not_there(run)
     return row
+
+
+def _check_id(run: str) -> None:
+    """Raise `NotFound` for what cannot be a run's id: no store need be asked for it."""
+    if not _is_id(run):
+        raise _not_there(run)
+
+
+def _is_id(run: object) -> bool:
+    return isinstance(run, str) and RUN_ID.fullmatch(run) is not None
+
+
+def _not_there(run: str) -> NotFound:
+    return NotFound(f"there is no run {run!r}", hint="`tenuto runs` lists them")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
-from tenuto.errors import StorageFailed
+from tenuto.errors import StorageFailed, TenutoError
 from tenuto.storage.queries import Query
 
 Row: TypeAlias = tuple[Any, ...]
@@ -19,8 +19,8 @@ class Reading(Protocol):
     def fetch(self, query: Query, values: Mapping[str, Any]) -> list[Row]:
         """Return all rows of a query with named placeholders, as of now."""
 
-    def explain(self, error: BaseException) -> StorageFailed:
-        """Return the error to raise for one that this database gave, with a hint."""
+    def explain(self, error: BaseException) -> TenutoError:
+        """Return the error to raise for one of a read: `StorageFailed` unless it is that call's alone."""
 
     def close(self) -> None:
         """Let go of the database."""

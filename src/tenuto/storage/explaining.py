@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 
-from tenuto.errors import StorageFailed
+from tenuto.errors import InvalidInput, LimitExceeded, StorageFailed, TenutoError, Unavailable
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
@@ -25,6 +25,7 @@ HINTS: Mapping[int, str] = {
 
 _MORE_FILES = "Let this process open more files (ulimit -n), then start again."
 _OTHERWISE = "Look into the system log, then start again: everything acknowledged is there."
+_UNEXPECTED = "Please report it, with this message."
 
 _CODES: Mapping[int, int] = {
     **dict.fromkeys(NO_SPACE, sqlite3.SQLITE_FULL),
@@ -45,5 +46,29 @@ def explain(error: BaseException, path: Path, doing: str = "") -> StorageFailed:
         words = error.strerror or error
         if error.errno in (errno.EMFILE, errno.ENFILE):
             return StorageFailed(f"{path}: {doing}{words}", hint=_MORE_FILES)
-    hint = HINTS.get((code or 0) & 0xFF, _OTHERWISE)
+    otherwise = _OTHERWISE if isinstance(error, sqlite3.Error | OSError) else _UNEXPECTED
+    hint = HINTS.get((code or 0) & 0xFF, otherwise)
     return StorageFailed(f"{path}: {doing}{words or type(error).__name__}", hint=hint)
+
+
+def explain_reading(error: BaseException, path: Path) -> TenutoError:
+    """Return the error to raise for a read that failed: `StorageFailed` unless it is that call's alone.
+
+    Of the call are a value that no database takes, and what is too large for this process: both say
+    nothing of the file, and everything else in it can be read.
+    """
+    if isinstance(error, UnicodeEncodeError | OverflowError | TypeError) or _is_binding(error):
+        return InvalidInput(
+            f"nothing in a database can be asked for by this value: {error}",
+            hint="Texts have to be Unicode without lone surrogates, and numbers have 63 bits.",
+        )
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_TOOBIG:
+        return LimitExceeded(f"{path}: this cannot be read at once: {error}")
+    if isinstance(error, MemoryError):
+        return Unavailable(f"{path}: there is not enough memory to read this", hint="Give the process more.")
+    return explain(error, path)
+
+
+def _is_binding(error: BaseException) -> bool:
+    """Whether it is about a value of a type that SQLite does not know; it has no code for that."""
+    return isinstance(error, sqlite3.Error) and str(error).startswith("Error binding parameter")

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from tenuto.errors import Conflict, NotFound, StorageFailed, TenutoError
 from tenuto.storage.database import Row, Step
-from tenuto.storage.explaining import HINTS, NO_SPACE, explain
+from tenuto.storage.explaining import HINTS, NO_SPACE, explain, explain_reading
 from tenuto.storage.journal import DatabaseJournal, DatabaseReader
 from tenuto.storage.lock import FileLock, lock_path
 from tenuto.storage.queries import Query
@@ -104,9 +104,9 @@ class SqliteReader:
         with self.reading:
             return self._connection.execute(query.sql, values).fetchall()
 
-    def explain(self, error: BaseException) -> StorageFailed:
-        """Return the error to raise for one of SQLite's."""
-        return explain(error, self._path)
+    def explain(self, error: BaseException) -> TenutoError:
+        """Return the error to raise for one of a read: `StorageFailed` unless it is that call's alone."""
+        return explain_reading(error, self._path)
 
     def close(self) -> None:
         """Close the connection."""
