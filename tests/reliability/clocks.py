@@ -16,7 +16,6 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -34,11 +33,12 @@ from tests.reliability.checker import check
 from tests.reliability.disk.life import shown
 from tests.reliability.disk.lives import Heard, Life, born, overheard
 from tests.reliability.evidence import Violation
-from tests.reliability.programme import Budget, Caught, Layer, Record
+from tests.reliability.programme import Budget, Caught, Layer, Record, at_once, broken
 from tests.reliability.reading import builder
 from tests.reliability.waiting import LIMIT_SECONDS, WORKFLOWS, told, waiting
 from tests.servers.provision import CannotRun, program
 
+NOT_YET: Final = ("ticks of schedules (I12): schedules do not run before there is a server",)
 SEEDS_IN_CI: Final = 12
 CATCH_SEEDS_MAX: Final = 20
 AT_ONCE: Final = 2
@@ -48,6 +48,7 @@ BOUND_SECONDS: Final = 10.0
 """Within this a due timer has fired, on a machine that has much else to do; in production it is half a minute."""
 
 BERLIN: Final = "Europe/Berlin"
+TRUSTING: Final = "timers that trust their sleep"
 LIBRARY: Final = "libfaketimeMT.so.1"  # the one for programs with threads
 PROGRAMS: Final = builder(WORKFLOWS)
 
@@ -324,7 +325,7 @@ def play(budget: Budget) -> Record:
     counts: Counter[str] = Counter()
     violations: Violations = []
     failing: list[str] = []
-    not_played: list[str] = ["ticks of schedules (I12): schedules do not run before there is a server"]
+    not_played = [*NOT_YET]
 
     def take(case: str, found: Violations) -> None:
         if found:
@@ -341,11 +342,13 @@ def play(budget: Budget) -> Record:
             return f"{kind}:{number}", KINDS[kind](folder, Random(budget.seed * 1000 + number))
         except CannotRun as reason:
             return kind, reason
+        except Exception as error:
+            return f"{kind}:{number}", [broken(kind, error)]
         finally:
             shutil.rmtree(folder)
 
     cases = list(enumerate(list(KINDS) * budget.cases(1)))
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with at_once(AT_ONCE) as pool:
         for result in pool.map(one, cases):
             if result is None:
                 continue
@@ -359,7 +362,10 @@ def play(budget: Budget) -> Record:
     for number in range(budget.cases(SEEDS_IN_CI)):
         if number and budget.over():
             break
-        found, more = asyncio.run(seed(budget.folder / f"seed-{number}", budget.seed + number))
+        try:
+            found, more = asyncio.run(seed(budget.folder / f"seed-{number}", budget.seed + number))
+        except Exception as error:
+            found, more = [broken("it", error)], Counter()
         shutil.rmtree(budget.folder / f"seed-{number}")
         counts.update(more)
         take(f"seed:{budget.seed + number}", found)
@@ -402,11 +408,11 @@ def _catch(budget: Budget) -> Caught:
             shutil.rmtree(folder)
             by = tuple(sorted({violation.invariant for violation in found}))
     return Caught(
-        bug="timers that trust their sleep",
+        bug=TRUSTING,
         cases=number if by else None,
         by=by,
         seconds=time.monotonic() - began,
     )
 
 
-LAYER: Final = Layer("L8", "Clocks", play, 10)
+LAYER: Final = Layer("L8", "Clocks", play, 10, (TRUSTING,))

@@ -38,6 +38,7 @@ from tests.reliability.programme import Budget, Caught, Layer, Record, broken, m
 from tests.reliability.reading import read_journals
 from tests.servers.provision import CannotRun
 
+NOT_YET: Final = ("PostgreSQL: Tenuto has no storage in PostgreSQL yet",)
 CUTS_IN_CI: Final = 10
 CUTS_PER_EPISODE: Final = 5
 STATES_PER_RECORDING: Final = 250
@@ -356,7 +357,7 @@ def play(budget: Budget) -> Record:
         for control in CONTROLS:
             with _played(played, f"the hunt for {control[0]}"):
                 caught.append(_catch(budget, *control))
-    played.not_played.append("PostgreSQL: Tenuto has no storage in PostgreSQL yet")
+    played.not_played += NOT_YET
     return Record(
         layer=LAYER.name,
         cases=played.counts["power cuts"] + played.counts["crash states"],

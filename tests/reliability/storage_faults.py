@@ -16,8 +16,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -28,9 +27,9 @@ from tests.reliability.checker import check
 from tests.reliability.disk.lives import ROOT, Heard, Life, born
 from tests.reliability.disk.mounts import ext4, fill, tmpfs
 from tests.reliability.disk.pretending import pretended
-from tests.reliability.disk.tracing import failing, injected
+from tests.reliability.disk.tracing import check_may_trace, failing, injected
 from tests.reliability.evidence import Violation
-from tests.reliability.programme import Budget, Caught, Layer, Record
+from tests.reliability.programme import Budget, Caught, Layer, Record, at_once, broken
 from tests.servers.provision import CannotRun, program
 
 FAILING_CALLS_IN_CI: Final = 8
@@ -53,6 +52,7 @@ FILES: Final = ("", "-wal", "-journal", "-shm", ".lock")
 SMALL: Final = ("--runs", "5", "--pages", "30", "--inline", "250")
 SMALL_DISK_BYTES: Final = 4 * 1024 * 1024
 RESTARTS_ON_FULL_DISK: Final = 3
+SWALLOWS: Final = "swallowed ENOSPC"
 SWALLOWED: Final = "tests.reliability.disk.weaknesses:failures_swallowed"
 
 DOCUMENT: Final = """
@@ -72,6 +72,10 @@ class Case:
 
     name: str
     play: Callable[[Path], Violations]
+
+
+class NotReached(Exception):
+    """The call that was to fail was not made: that is no case."""
 
 
 @dataclass(slots=True)
@@ -140,16 +144,33 @@ def call_fails(
     within: str = "",
     counts: Counter[str] | None = None,
 ) -> Violations:
-    """Let the nth call of each thread fail, and all after it if it is for good; count those that did."""
+    """Let the nth call of each thread fail, and all after it if it is for good; count those that did.
+
+    Raises:
+        NotReached: There were not so many.
+    """
     database, log = folder / "t.db", folder / "strace.log"
     rule = f"{call}:error={error}:when={nth}{'+' if for_good else ''}"
     heard = Heard()
     options = ("--within", within) if within else ()
     with born(database, 1, *SMALL, *options, before=[*failing(log, rule), *_only(database, call)]) as life:
         wrong = ended(life, heard)
+    failed = injected(log)
     if counts is not None:
-        counts["system calls that failed"] += injected(log)
+        for file, count in failed.items():
+            counts[f"system calls that failed, {_named(file, database)}"] += count
+    if not failed and not wrong:
+        raise NotReached
     return wrong + goes_on(database, heard, 2)
+
+
+def _named(file: str, database: Path) -> str:
+    """Say which of the database's files it is."""
+    return {
+        str(database): "of the database",
+        f"{database}-wal": "of its log",
+        str(database.parent): "of its folder",
+    }.get(file, "of others of its files")
 
 
 def _only(database: Path, call: str) -> list[str]:
@@ -346,7 +367,7 @@ def play(budget: Budget) -> Record:
     began = time.monotonic()
     played = Played()
 
-    def one(numbered: tuple[int, Case]) -> tuple[str, Violations | CannotRun] | None:
+    def one(numbered: tuple[int, Case]) -> tuple[str, Violations | CannotRun | NotReached] | None:
         number, case = numbered
         folder = budget.folder / f"faults-{number}"
         if budget.over() and number:
@@ -354,12 +375,14 @@ def play(budget: Budget) -> Record:
         folder.mkdir()
         try:
             return case.name, case.play(folder)
-        except CannotRun as reason:
+        except (CannotRun, NotReached) as reason:
             return case.name, reason
+        except Exception as error:
+            return case.name, [broken("it", error)]
         finally:
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with at_once(AT_ONCE) as pool:
         for result in pool.map(one, enumerate(cases(budget, played.figures, played.counts))):
             if result is not None:
                 _take(played, *result)
@@ -367,9 +390,17 @@ def play(budget: Budget) -> Record:
         if number and budget.over():
             break
         seed = budget.seed + number
-        violations, counts = asyncio.run(pretended(budget.folder / f"pretended-{seed}", seed))
+        try:
+            violations, counts = asyncio.run(pretended(budget.folder / f"pretended-{seed}", seed))
+        except Exception as error:
+            violations, counts = [broken("it", error)], Counter()
         played.counts.update(counts)
         _take(played, f"executed and reported as failed:{seed}", violations)
+    caught = []
+    try:
+        caught.append(_catch(budget))
+    except CannotRun as reason:
+        played.not_played.append(f"{SWALLOWS}: {reason}")
     return Record(
         layer=LAYER.name,
         cases=played.counts["cases"],
@@ -377,15 +408,18 @@ def play(budget: Budget) -> Record:
         counts=dict(sorted(played.counts.items())),
         violations=tuple(played.violations),
         failing=tuple(played.failing),
-        caught=(_catch(budget),),
+        caught=tuple(caught),
         figures=played.figures,
         not_played=tuple(played.not_played),
     )
 
 
-def _take(played: Played, name: str, result: Violations | CannotRun) -> None:
+def _take(played: Played, name: str, result: Violations | CannotRun | NotReached) -> None:
     if isinstance(result, CannotRun):
         played.not_played.append(f"{name}: {result}")
+        return
+    if isinstance(result, NotReached):
+        played.counts["not reached: there were fewer calls, no case"] += 1
         return
     played.counts["cases"] += 1
     played.counts[re.sub(r"[ :][\d+]+$", "", name)] += 1
@@ -396,19 +430,20 @@ def _take(played: Played, name: str, result: Violations | CannotRun) -> None:
 
 def _catch(budget: Budget) -> Caught:
     """Let a store swallow that the disk is full; count calls until that is noticed."""
+    check_may_trace()
     began, by = time.monotonic(), ()
+    violations: Violations = []
     for number in range(5):
         folder = budget.folder / f"swallowed-{number}"
         folder.mkdir()
         nth = 60 + 10 * number
-        violations = call_fails(folder, "pwrite64", "ENOSPC", nth, for_good=False, within=SWALLOWED)
+        with suppress(NotReached):
+            violations = call_fails(folder, "pwrite64", "ENOSPC", nth, for_good=False, within=SWALLOWED)
         shutil.rmtree(folder)
         if violations:
             by = tuple(sorted({violation.invariant for violation in violations}))
             break
-    return Caught(
-        bug="swallowed ENOSPC", cases=number + 1 if by else None, by=by, seconds=time.monotonic() - began
-    )
+    return Caught(bug=SWALLOWS, cases=number + 1 if by else None, by=by, seconds=time.monotonic() - began)
 
 
-LAYER: Final = Layer("L6", "Store faults", play, 100)
+LAYER: Final = Layer("L6", "Store faults", play, 100, (SWALLOWS,))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -12,9 +13,13 @@ import pytest
 from tenuto.errors import StorageFailed
 from tenuto.storage import sqlite
 from tenuto.storage.sqlite import open_journal
+from tests.reliability.disk import mounts
 from tests.reliability.disk.forgetful import SECTOR, Disk
-from tests.reliability.power import play
+from tests.reliability.disk.mounts import MountFailed, ext4
+from tests.reliability.disk.tracing import Unfinished, check_may_trace, traced
+from tests.reliability.power import LAYER, NOT_YET, play
 from tests.reliability.programme import Budget
+from tests.servers.provision import CannotRun
 
 
 @pytest.mark.slow
@@ -23,7 +28,39 @@ def test_nothing_acknowledged_is_lost_when_the_power_fails(tmp_path: Path) -> No
     record = play(Budget(tmp_path))
 
     assert record.violations == ()
+    assert record.cases > 0
     assert [caught.bug for caught in record.caught if caught.cases is None] == []
+    if missing := set(record.not_played) - {*NOT_YET}:
+        pytest.skip("; ".join(sorted(missing)))
+    assert {caught.bug for caught in record.caught} == {*LAYER.controls}
+
+
+def test_a_process_that_is_left_over_is_not_taken_for_a_missing_loop_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fails once something was played is a finding, no reason not to play."""
+    monkeypatch.setattr(mounts, "UNMOUNT_SECONDS_MAX", 0.05)
+    try:
+        with ext4(tmp_path) as disk, (disk.place / "open").open("wb"):
+            failed = pytest.raises(MountFailed, disk.again)
+    except CannotRun as reason:
+        pytest.skip(str(reason))
+
+    assert "busy" in str(failed.value)
+
+
+def test_a_life_that_broke_off_is_not_explored(tmp_path: Path) -> None:
+    """What is written down of it is not all that it would have had to keep."""
+    try:
+        check_may_trace()
+    except CannotRun as reason:
+        pytest.skip(str(reason))
+    with pytest.raises(Unfinished, match="ended with 7: why"):
+        traced(
+            [sys.executable, "-c", "exit(print('why', file=__import__('sys').stderr) or 7)"],
+            tmp_path,
+            tmp_path / "log",
+        )
 
 
 @pytest.mark.parametrize("weaker", ["NORMAL", "OFF"])

@@ -15,11 +15,10 @@ import sqlite3
 import subprocess
 import sys
 import tarfile
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -39,9 +38,9 @@ from tenuto.testing.replay import read
 from tests.reliability.checker import check
 from tests.reliability.disk.crashes import DATABASE, left
 from tests.reliability.disk.lives import ROOT
-from tests.reliability.disk.tracing import Act, Resized, Synced, Wrote, killing, traced
+from tests.reliability.disk.tracing import Act, Resized, Synced, Wrote, check_may_trace, killing, traced
 from tests.reliability.evidence import Evidence, Violation
-from tests.reliability.programme import Budget, Caught, Layer, Record
+from tests.reliability.programme import Budget, Caught, Layer, Record, broken, memory
 from tests.reliability.reading import builder, read_journals, replayed
 from tests.replay.release_0_1 import flows
 from tests.servers.provision import CannotRun
@@ -50,6 +49,8 @@ STATES_IN_CI: Final = 60
 KILLS_IN_CI: Final = 3
 KILLED_CALLS: Final = {"pwrite64": Wrote, "fdatasync": Synced, "ftruncate": Resized}
 
+CHANGED_CODE: Final = "changed code under a recorded history"
+IN_TWO: Final = "a migration in two transactions"
 GOLDEN: Final = ROOT / "tests" / "replay" / "release_0_1"
 SIGNALLED: Final = frozenset({"open-purchase", "open-patient"})
 """Runs that wait for an approval."""
@@ -300,7 +301,7 @@ def migrated(folder: Path, before: Before, *more: str) -> list[Act]:
 
 def broken_off(acts: list[Act], before: Before, states: int, random: Random) -> Iterator[str | None]:
     """Draw states that a power failure may leave behind, any place being as likely as another; judge each."""
-    with _memory() as folder, asyncio.Runner() as runner:
+    with memory() as folder, asyncio.Runner() as runner:
         for number in range(states):
             # A kill at each place first: these are all states that a process can be killed in.
             place = number if number < len(acts) else random.randrange(len(acts))
@@ -323,13 +324,6 @@ def killed(folder: Path, before: Before, call: str, nth: int) -> str | None:
     }
     seen = asyncio.run(whole(files, before, folder / "state"))
     return "" if seen is None and done.returncode != -signal.SIGKILL else seen
-
-
-@contextmanager
-def _memory() -> Iterator[Path]:
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
-        yield Path(folder)
 
 
 def refused(database: Path) -> Violations:
@@ -375,10 +369,13 @@ def play(budget: Budget) -> Record:
     played.add("newer schema", refused(old))
     caught: list[Caught] = [_changed_code()]
     try:
+        check_may_trace()
         _migrations(budget, folder, before, random, played)
         caught.append(_catch(folder, before))
     except CannotRun as reason:
         played.not_played.append(f"broken migrations: {reason}")
+    except Exception as error:
+        played.add("broken migrations", [broken("it", error)])
     shutil.rmtree(folder)
     return Record(
         layer=LAYER.name,
@@ -425,7 +422,7 @@ def _changed_code() -> Caught:
     except ReplayMismatch:
         noticed = True
     return Caught(
-        bug="changed code under a recorded history",
+        bug=CHANGED_CODE,
         cases=1 if noticed else None,
         by=("I10",),
         seconds=time.monotonic() - began,
@@ -441,9 +438,7 @@ def _catch(folder: Path, before: Before) -> Caught:
         if seen is not None:
             cases = number
             break
-    return Caught(
-        bug="a migration in two transactions", cases=cases, by=("promise",), seconds=time.monotonic() - began
-    )
+    return Caught(bug=IN_TWO, cases=cases, by=("promise",), seconds=time.monotonic() - began)
 
 
 def in_two(connection: sqlite3.Connection, path: Path) -> None:
@@ -456,7 +451,7 @@ def in_two(connection: sqlite3.Connection, path: Path) -> None:
             connection.execute("INSERT INTO migrations (number, name) VALUES (?, ?)", (number, file.stem))
 
 
-LAYER: Final = Layer("L9", "Upgrades", play, 20)
+LAYER: Final = Layer("L9", "Upgrades", play, 20, (CHANGED_CODE, IN_TWO))
 
 if __name__ == "__main__":
     with mock.patch.object(sqlite, "migrate", in_two):

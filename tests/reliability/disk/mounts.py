@@ -29,6 +29,10 @@ IMAGE_BYTES: Final = 64 * 1024 * 1024
 UNMOUNT_SECONDS_MAX: Final = 10.0
 
 
+class MountFailed(Exception):
+    """A file system cannot be mounted any more, or not unmounted: damaged, or in use by who should be gone."""
+
+
 class Disk:
     """An ext4 file system on an image; `place` is where it is mounted."""
 
@@ -77,9 +81,20 @@ def ext4(folder: Path) -> Iterator[Disk]:
     disk = Disk(folder / "image", folder / "mount")
     with disk.image.open("wb") as image:
         image.truncate(IMAGE_BYTES)
-    _run("mkfs.ext4", "-q", "-F", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1", str(disk.image))
+    with _needed_here():
+        _run(
+            "mkfs.ext4",
+            "-q",
+            "-F",
+            "-m",
+            "0",
+            "-E",
+            "lazy_itable_init=1,lazy_journal_init=1",
+            str(disk.image),
+        )
     with _mounted(disk.place):
-        disk.mount()
+        with _needed_here():
+            disk.mount()
         yield disk
     disk.image.unlink()
 
@@ -91,7 +106,8 @@ def tmpfs(folder: Path, bytes: int) -> Iterator[Path]:
     place = folder / "small"
     folder.mkdir(parents=True, exist_ok=True)
     with _mounted(place):
-        _run("mount", "-t", "tmpfs", "-o", f"size={bytes}", "tmpfs", str(place))
+        with _needed_here():
+            _run("mount", "-t", "tmpfs", "-o", f"size={bytes}", "tmpfs", str(place))
         yield place
 
 
@@ -101,13 +117,15 @@ def _mounted(place: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if os.path.ismount(place):
-            try:
+        try:
+            if os.path.ismount(place):
                 _unmount(place)
-            except CannotRun:
-                _run("umount", "--lazy", str(place))
-        with suppress(OSError):
-            place.rmdir()
+        except MountFailed:
+            _run("umount", "--lazy", str(place))
+            raise  # Somebody who should be gone still has something open there.
+        finally:
+            with suppress(OSError):
+                place.rmdir()
 
 
 def _unmount(place: Path) -> None:
@@ -117,7 +135,7 @@ def _unmount(place: Path) -> None:
         try:
             _run("umount", str(place))
             return
-        except CannotRun:
+        except MountFailed:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.005)
@@ -126,7 +144,16 @@ def _unmount(place: Path) -> None:
 def _run(*command: str) -> None:
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60)
     if done.returncode:
-        raise CannotRun(f"{' '.join(command[:3])}: {done.stderr.decode(errors='replace').strip()}")
+        raise MountFailed(f"{' '.join(command[:3])}: {done.stderr.decode(errors='replace').strip()}")
+
+
+@contextmanager
+def _needed_here() -> Iterator[None]:
+    """Take a failure for this machine's: nothing was played yet."""
+    try:
+        yield
+    except MountFailed as error:
+        raise CannotRun(str(error)) from None
 
 
 def fill(place: Path) -> Path:

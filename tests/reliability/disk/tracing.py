@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -79,6 +80,7 @@ _UNFINISHED: Final = re.compile(rb"(\d+) +(\w+)\((.*) <unfinished \.\.\.>", re.D
 _RESUMED: Final = re.compile(rb"(\d+) +<\.\.\. (\w+) resumed>(.*)", re.DOTALL)
 _FILE: Final = re.compile(rb"(\d+)<([^>]*)>(.*)", re.DOTALL)
 _OPENED: Final = re.compile(rb'AT_FDCWD<[^>]*>, "([^"]*)", ([A-Z_|]+)')
+_FOR: Final = re.compile(r'\(\d+<(?P<path>[^>]*)>|"(?P<name>[^"]*)"')
 _TEXT: Final = re.compile(rb'"([^"]*)"')
 
 
@@ -134,9 +136,18 @@ def killing(log: Path, call: str, nth: int) -> list[str]:
     return [str(strace()), *options, f"--inject={call}:signal=KILL:when={nth}", "-o", str(log)]
 
 
-def injected(log: Path) -> int:
-    """Return how many system calls were made to fail."""
-    return log.read_bytes().count(b"(INJECTED)") if log.exists() else 0
+def injected(log: Path) -> Counter[str]:
+    """Return how many system calls were made to fail, by the file that they were for ("" where that is not told)."""
+    failed: Counter[str] = Counter()
+    begun: dict[str, str] = {}
+    for line in log.read_text(errors="replace").splitlines() if log.exists() else ():
+        process = line.partition(" ")[0]
+        if "<unfinished ...>" in line:
+            begun[process] = line
+        if "(INJECTED)" in line:
+            named = _FOR.search(begun.pop(process, "") if " resumed>" in line else line)
+            failed[(named["path"] or named["name"]).removesuffix(" (deleted)") if named else ""] += 1
+    return failed
 
 
 def traced(
