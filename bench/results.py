@@ -147,9 +147,9 @@ def _figures(answer: Mapping[str, Any]) -> Mapping[str, float]:
 
 
 def _done(answer: Mapping[str, Any]) -> int:
-    """Return how many were done, of `size` asked for."""
+    """Return how many were done, of `size` asked for; runs one after the other are a figure."""
     done: int = answer.get("done", answer["size"])
-    return done
+    return min(done, int(_figures(answer).get("runs", done))) if answer["work"] == "latency" else done
 
 
 def _of_each(figure: str) -> bool:

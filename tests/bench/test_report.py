@@ -170,6 +170,17 @@ def test_rates_are_compared_also_where_less_was_done() -> None:
     assert _row("Restate, h2", ours, peer) == "| Restate, h2 | 50 | 100 | 100 of 5,000 |"
 
 
+@pytest.mark.parametrize(("runs", "told"), [(1, "1 of 300"), (300, "")])
+def test_a_latency_of_fewer_runs_says_of_how_many(runs: int, told: str) -> None:
+    """A p99 of one run is none; batches that were repeated are not meant."""
+    peer = answers("restate", "h2", "latency", 300, [{"p50_ms": 5.0, "p99_ms": 5.0, "runs": runs}])
+    figures = {"steps_per_second": 100.0, "cpu_us_per_step": 1.0, "runs": 4}
+    again = answers("restate", "h2", *IN_FLIGHT, [figures])
+
+    assert _row("Restate, h2", peer) == f"| Restate, h2 | 5 | 5 |  | {told} |"
+    assert _row("Restate, h2", again).endswith("|  |  |")
+
+
 def test_no_target_is_met_by_less_than_it_says() -> None:
     """It holds for all or is not measured."""
     figures = [{"first_progress_seconds": 2.0}]
