@@ -321,7 +321,17 @@ def test_every_statement_prepares(tmp_path: Path, topic: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["run", "runs", "runs_with_status", "runs_of_parent", "open_runs", "entries_of", "history", "lines"],
+    [
+        "run",
+        "runs",
+        "runs_with_status",
+        "runs_of_parent",
+        "open_runs",
+        "entries_of",
+        "history",
+        "size",
+        "lines",
+    ],
 )
 def test_no_list_reads_a_whole_table(tmp_path: Path, name: str) -> None:
     """Each way in has its index: the plan searches, or walks the rows in the order that is asked for."""
@@ -451,6 +461,21 @@ async def test_closing_leaves_one_file(tmp_path: Path) -> None:
 
     assert sorted(os.listdir(tmp_path)) == ["journal.db", "journal.db.lock"]
     assert ask(tmp_path / "journal.db", "SELECT entry FROM journal") == b"a"
+
+
+async def test_a_run_of_any_size_is_read_in_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Together its entries are longer than any value that SQLite makes: such a run must not end the store."""
+    monkeypatch.setattr("tenuto.storage.journal.LINES_BYTES_MAX", 10_000)
+    journal = await fresh(tmp_path / "journal.db")
+    journal._reading._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 50_000)  # type: ignore[attr-defined]
+    entries = [b'"%d %s"' % (n, b"x" * (n % 1000)) for n in range(1, 301)]
+    entries[100] = b'"' + b"y" * 20_000 + b'"'  # longer than a part, and alone in one
+    entries[299] = b'""'
+    await commit(journal, Batch([Append(1, seq, entry) for seq, entry in enumerate(entries, 1)]))
+    read = [await journal.lines(1, after=after, limit=200) for after in (0, 200, 299, 300)]
+    await journal.close()
+
+    assert read == [b"\n".join(part) for part in (entries[:200], entries[200:], entries[299:], [])]
 
 
 async def test_large_values_are_stored_once_and_go_when_unused(tmp_path: Path) -> None:

@@ -37,6 +37,9 @@ ENTRY_BYTES_MAX = 256 * 1024 * 1024
 INLINE_BYTES_MAX = 4 * 1024 * 1024
 """Longer entries and snapshots are stored by their digest, beside the journal."""
 
+LINES_BYTES_MAX = 16 * 1024 * 1024
+"""Entries of a run are asked for in parts of so many bytes: above 1 GB SQLite makes no value at all."""
+
 QUEUE_BYTES_MAX = 64 * 1024 * 1024
 """Above this many bytes handed over and not yet durable, `pressure` is true."""
 
@@ -133,8 +136,17 @@ class DatabaseReader:
 
     async def lines(self, number: int, *, after: int = 0, limit: int = 1000) -> bytes:
         """Return entries past `after`, in order, one in each line."""
-        ((lines,),) = await self._fetch(self._queries["lines"], run=number, after=after, limit=limit)
-        return lines or b""
+        parts: list[bytes] = await self._do(self._lines, number, after, limit)
+        return b"\n".join(parts)
+
+    def _lines(self, number: int, after: int, limit: int) -> list[bytes]:
+        values = {"run": number, "after": after, "limit": limit}
+        ((count, size),) = self._reading.fetch(self._queries["size"], values)
+        if size > LINES_BYTES_MAX and count > 1:
+            half = count // 2
+            return self._lines(number, after, half) + self._lines(number, after + half, count - half)
+        ((lines,),) = self._reading.fetch(self._queries["lines"], values)
+        return [lines] if count else []
 
     async def history(self, number: int, *, after: int = 0, limit: int = 1000) -> list[tuple[int, bytes]]:
         """Return (seq, entry) pairs past `after`, in order."""

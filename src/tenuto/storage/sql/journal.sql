@@ -83,6 +83,10 @@ SELECT group_concat(run || ' ' || seq || ' ' || hex(entry)) FROM (
     )
 ) GROUP BY part
 
+-- size: how many entries `lines` would give, and how many bytes; where they stand elsewhere, these are read
+SELECT count(*), total(coalesce(length(entry), (SELECT length(data) FROM blobs WHERE digest = journal.blob)))
+FROM journal WHERE run = :run AND seq > :after AND seq <= :after + :limit
+
 -- lines: entries of one run past a seq, in order, one in each line: JSON has no line breaks of its own
 SELECT CAST(group_concat(CAST(entry AS TEXT), char(10)) AS BLOB) FROM (
     SELECT coalesce(entry, (SELECT data FROM blobs WHERE digest = journal.blob)) AS entry
