@@ -74,7 +74,7 @@ class System:
     environment: str = ""
     """The system whose environment this one shares."""
     mark: str = ""
-    """What a reader of its figures must know."""
+    """What a reader of its figures must know: first how a client talks to it."""
     mode_marks: Mapping[str, str] = field(default_factory=dict)
     licence: str = ""
 
@@ -109,6 +109,7 @@ SYSTEMS: Mapping[str, System] = {
             ),
         },
         source=True,
+        mark="client in the process",
         licence="Apache-2.0",
     ),
     "bare": System(
@@ -119,7 +120,7 @@ SYSTEMS: Mapping[str, System] = {
             "file-rounds": COMPARED,
         },
         environment="tenuto",
-        mark="no engine: only appends the same bytes",
+        mark="callers in the process; no engine: only appends the same bytes",
     ),
     "dbos": System(
         modes={
@@ -132,6 +133,7 @@ SYSTEMS: Mapping[str, System] = {
         },
         python=("dbos==3.4.0",),
         debian=(POSTGRES,),
+        mark="client in the process",
         mode_marks={"sqlite-tuned": "beyond its documentation"},
         licence="MIT",
     ),
@@ -140,6 +142,7 @@ SYSTEMS: Mapping[str, System] = {
         python=("restate-sdk[serde]==1.3.0", "hypercorn==0.18.0"),
         npm=("@restatedev/restate-server@1.7.12",),
         paths=("node_modules/@restatedev/restate-server-*/bin",),
+        mark="client over HTTP",
         licence="server: Business Source License 1.1; SDK: MIT",
     ),
     "temporal": System(
@@ -150,6 +153,7 @@ SYSTEMS: Mapping[str, System] = {
             "go.temporal.io/server/cmd/tools/sql@v1.32.1",
         ),
         debian=(POSTGRES,),
+        mark="client over gRPC",
         mode_marks={
             "postgres-local": "not durable per step: local activities are recorded when their workflow task ends"
         },
@@ -160,7 +164,7 @@ SYSTEMS: Mapping[str, System] = {
         # Newer releases need a certifi that the registry does not have; newer FastAPI breaks its server.
         python=("prefect==3.8.8", "fastapi==0.145.0"),
         debian=(POSTGRES,),
-        mark="not durable per step: states of tasks are sent as events that nobody waits for, results stay in memory",
+        mark="client over HTTP; not durable per step: states of tasks are sent as events that nobody waits for, results stay in memory",
         mode_marks={
             "postgres-kept": "results are kept in files that are not synced",
             "sqlite": "and synchronous=NORMAL: what was committed last can be lost with the power",
@@ -171,6 +175,7 @@ SYSTEMS: Mapping[str, System] = {
         modes={"local": WORKS},
         python=("apache-airflow==3.3.2", "apache-airflow-providers-postgres==7.1.1"),
         debian=(POSTGRES,),
+        mark="client over HTTP",
         licence="Apache-2.0",
     ),
     # Not measured: what draws the results, and what looks where the time goes.
@@ -179,14 +184,14 @@ SYSTEMS: Mapping[str, System] = {
         modes={"prefork": WORKS, "threads": COMPARED, "prefork-everysec": COMPARED},
         python=("celery[redis]==5.7.0",),
         debian=(Debian("redis-server", "redis-server"),),
-        mark="not durable per step: a task whose worker dies is done again, but a step's result is only in the next message",
+        mark="client over Redis's socket; not durable per step: a task whose worker dies is done again, but a step's result is only in the next message",
         mode_marks={"prefork-everysec": "may lose what the last second has acknowledged"},
         licence="Celery: BSD-3-Clause; Redis 7.0: BSD-3-Clause",
     ),
     "spiff": System(
         modes={"memory": WORKS},
         python=("SpiffWorkflow==3.2.0",),
-        mark="in memory, not durable",
+        mark="client in the process; in memory, not durable",
         licence="LGPL-3.0",
     ),
 }
