@@ -64,11 +64,15 @@ def long_run(loop: asyncio.Runner, opened: Opened, given: Namespace, answer: Ans
         if seen in (1, tenth, size - tenth, size):
             times[seen] = (time.perf_counter(), time.process_time())
 
+    async def watched() -> int:
+        unwatch = opened.app.desk.runner.watch(watch)
+        found: int = await opened.run("many", size)
+        unwatch()
+        return found
+
     before = rss_kb()
-    unwatch = opened.app.desk.runner.watch(watch)
     with timed() as clock:
-        assert loop.run(opened.run("many", size)) == size
-    unwatch()
+        assert loop.run(watched()) == size
     answer.figures = {"steps": size, "rss_growth_mb": (rss_kb() - before) / 1024}
     answer.window = clock.window
     for name, first, last in (("start", 1, tenth), ("end", size - tenth, size)):
