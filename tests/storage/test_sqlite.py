@@ -9,6 +9,7 @@ import sqlite3
 import stat
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -129,6 +130,27 @@ async def test_the_files_are_their_owners_alone(tmp_path: Path) -> None:
 
     names = ["journal.db", "journal.db-shm", "journal.db-wal", "journal.db.lock"]
     assert modes == {"made": 0o700, **dict.fromkeys(names, 0o600)}
+
+
+async def test_a_new_database_is_durable_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So are its folders, also where a file is said to be on another device than its folder, as by an overlay."""
+    path = tmp_path / "made" / "by us" / "journal.db"
+    synced: set[str] = set()
+    fsync, really = os.fsync, os.stat
+
+    def heard(descriptor: int) -> None:
+        synced.add(os.path.realpath(f"/dev/fd/{descriptor}"))
+        fsync(descriptor)
+
+    def overlaid(file: Any, **given: Any) -> os.stat_result:
+        there = really(file, **given)
+        return os.stat_result((*there[:2], there.st_dev + 1, *there[3:])) if file == path else there
+
+    monkeypatch.setattr(os, "fsync", heard)
+    monkeypatch.setattr(os, "stat", overlaid)
+    await (await fresh(path)).close()
+
+    assert {str(folder) for folder in (path.parent, path.parent.parent, tmp_path)} <= synced
 
 
 # ── one holder ───────────────────────────────────────────────────────────────────────────

@@ -300,16 +300,18 @@ def _open_reader(path: Path) -> SqliteReader:
 def _create(path: Path) -> None:
     """Make the file, for its owner only, and make its name durable before anything is in it.
 
-    So are the names of all folders above it: some may have been made just now, or by a process that was
-    killed before it came here.
+    So are the names of all folders above it, up to where its file system begins: some may have been made
+    just now, or by a process that was killed before it came here.
     """
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-    there = os.stat(path)
-    if there.st_size:
+    if os.stat(path).st_size:
         return
-    for folder in path.parents:
-        if os.stat(folder).st_dev != there.st_dev:
+    _sync_folder(path.parent)
+    # Folders are compared with each other: an overlay says of a file that it is on the disk below.
+    device = os.stat(path.parent).st_dev
+    for folder in path.parent.parents:
+        if os.stat(folder).st_dev != device:
             break
         with contextlib.suppress(PermissionError):  # A folder that may not be read is not of our making.
             _sync_folder(folder)
