@@ -451,7 +451,10 @@ class _Play:
         for run, (row, entries) in journals.items():
             lines = [data for _, data in entries]
             snapshot = disk.snapshots.get(row.number)
-            replays[run] = folded_twice(lines, snapshot, disk.documents[row.definition], build)
+            try:
+                replays[run] = folded_twice(lines, snapshot, disk.documents[row.definition], build)
+            except Exception as error:
+                self._violate("I10", f"it cannot be folded: {error!r}", run)
         log = "\n".join(repr(each) for each in self.loop.complaints)
         snapshots = b"".join(snapshot.state for snapshot in disk.snapshots.values())
         return Evidence(
@@ -513,10 +516,10 @@ class _Play:
 def _given(row: RunRow) -> str:
     """Return what a client is given of a run that has ended so, as `repr` shows it."""
     outcome = row.outcome or {}
-    if row.status == "completed":
-        return repr(outcome.get("output"))
     if row.status == "cancelled":
         return repr(RunCancelled(f"the run {row.id} was cancelled"))
+    if "error" not in outcome:
+        return repr(outcome.get("output"))
     return repr(exception_of(msgspec.convert(outcome["error"], Fault)))
 
 
