@@ -110,6 +110,8 @@ class Feeding:
             raise
         turn.hand_over()
         self.uncommitted += 1
+        for run in turn.cold:
+            self._jobs.start(self._cancel_cold(run))
         if heard:
             # Runs that hear of each other without end must not keep everybody else from going on.
             asyncio.get_running_loop().call_soon(self._hear, heard)
@@ -141,7 +143,7 @@ class Feeding:
             step.commands = ()
             return
         if opened:
-            self._tell_children(hot, opened, step, finish, work)
+            self._tell_children(turn, hot, opened, step, finish, work)
         if finish is not None:
             self._tell_parent(hot, finish, event.time, work)
         if self._listeners.hears_lifecycle:
@@ -156,13 +158,17 @@ class Feeding:
 
     def _tell_children(
         self,
+        turn: Turn,
         hot: Hot,
         opened: Table[Open],
         step: Step,
         finish: Finish | None,
         work: deque[tuple[Hot, Event]],
     ) -> None:
-        """Children that are not needed any more are told in the transaction that says so."""
+        """Children that are not needed any more are told in the transaction that says so.
+
+        Those that are not in memory are told once there is such a transaction: it may yet be undone.
+        """
         event = step.entry.event
         ids = [command.id for command in step.commands if type(command) is Drop]
         if finish is not None:
@@ -175,17 +181,18 @@ class Feeding:
                 if run in self._hot:
                     work.append((self._hot[run], no_longer_needed(event.time)))
                 else:
-                    self._jobs.start(self._cancel_cold(run))
+                    turn.cold.append(run)
 
     async def _cancel_cold(self, run: str) -> None:
         try:
             child = await self._memory.load(run)
         except (Conflict, NotFound):
             return  # Its code is to be mended first; whoever takes it up then finds that it is an orphan.
-        if child is not None:
-            child.orphaned = False  # it is told so here
-            self.feed([(child, no_longer_needed(self._clock.now()))])
-            self._take_up(child)
+        if child is None or (child.orphaned and not child.idle):
+            return  # It is over; or it was found to be an orphan, and told so by whoever took it up first.
+        child.orphaned = False  # it is told so here
+        self.feed([(child, no_longer_needed(self._clock.now()))])
+        self._take_up(child)
 
     def _tell_lifecycle(
         self, hot: Hot, entry: Entry, finish: Finish | None, work: deque[tuple[Hot, Event]]

@@ -42,8 +42,8 @@ class Hot:
     """A run in memory. `active` holds the open commands that this process is working on.
 
     `idle` means that it came from the disk and nobody works on it yet, `found` has the ids of what it wanted
-    there; `orphaned`, that the run which waited for it does so no more; `held`, how many need it to stay in
-    memory just now.
+    there; `orphaned`, that the run which waited for it did so no more by then, and that it was to be told;
+    `held`, how many need it to stay in memory just now.
     `stored` is the entry after which its newest snapshot was taken.
     """
 

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Final
 
-from tenuto.engine.model import Json, StartRun, Suspended
+from tenuto.engine.model import CancelRequested, Json, StartRun, Suspended
 from tenuto.engine.ports import (
     ENTRIES_AT_ONCE,
     Append,
@@ -24,7 +24,7 @@ from tenuto.engine.ports import (
 )
 from tenuto.engine.stuck import HistoryMismatch, Stuck
 from tenuto.errors import CodeMissing, Conflict, NotFound, StorageFailed, TenutoError
-from tenuto.runtime.children import child_of
+from tenuto.runtime.children import NOT_NEEDED, child_of
 from tenuto.runtime.hot import Definition, Hot
 from tenuto.runtime.recording import entry_of, read_entry, read_lines, written
 from tenuto.runtime.snapshots import decode_run, snapshot_of
@@ -216,7 +216,7 @@ class Memory:
             raise Conflict(f"the run {row.id} is kept, suspended: {stuck.message}", hint=stuck.hint) from None
         if hot.run is not None and not hot.run.over:
             hot.lie_idle()
-            hot.orphaned = await self._is_orphaned(row)
+            hot.orphaned = await self._is_orphaned(row) and not await self._is_told(row)
             self.runs[row.id] = hot
 
     async def _keep(self, row: RunRow, stuck: Stuck) -> None:
@@ -295,6 +295,14 @@ class Memory:
             if parent.run is not None:
                 parent.definition.program.forget(parent.run.state)
         return parent.run is not None and row.parent_command not in parent.run.open
+
+    async def _is_told(self, row: RunRow) -> bool:
+        """Whether a run has heard already that it is not needed: told again, its code could not clean up."""
+        async for data in self.entries(row.number):
+            event = read_entry(data).event
+            if isinstance(event, CancelRequested) and event.reason == NOT_NEEDED:
+                return True
+        return False
 
     async def entries(self, number: int) -> AsyncIterator[bytes]:
         """Yield all entries of a run, in order."""
