@@ -177,8 +177,8 @@ def finish(axes: Axes, label: str, grid: str) -> None:
 
 
 def labelled(results: Results, key: Key, work: str, sizes: Sequence[int]) -> str:
-    """Return what a system is called in a plot; the table has a note on those with a star."""
-    noted = results.comparable(key) and any(results.notes(key, work, size) for size in sizes)
+    """Return what a system is called in a plot; the table says what limits the figures of those with a star."""
+    noted = results.comparable(key) and any(results.caveats(key, work, size) for size in sizes)
     return name(key) + (" *" if noted else "")
 
 

@@ -116,7 +116,7 @@ def page(results: Results, plots: Sequence[str]) -> Iterator[str]:
     yield from _targets("Targets", TARGETS, results)
     yield from _targets("Targets of before", FORMER, results)
     if plots:
-        yield "In the plots, what is hatched or dashed is no engine, or does not make each step durable; a star means that the table has a note.\n"
+        yield "In the plots, what is hatched or dashed is no engine, or does not make each step durable; a star means that the table has a note that limits the figure.\n"
     for file in plots:
         yield f"![{file.removesuffix('.svg').replace('-', ' ')}](plots/{file})\n"
     yield "## Side by side\n"
@@ -203,7 +203,7 @@ def _alone(results: Results) -> Iterator[str]:
 def _every_figure(results: Results, work: str, size: int) -> Iterator[str]:
     keys = (OURS, DOCUMENT)
     rounds = max(len(results.answers(key, work, size)) for key in keys)
-    notes = "; ".join(f"{MODES[key]}: {note}" for key in keys for note in results.notes(key, work, size))
+    notes = "; ".join(f"{MODES[key]}: {note}" for key in keys for note in results.caveats(key, work, size))
     names = dict.fromkeys(
         figure
         for key in keys

@@ -13,6 +13,9 @@ BEYOND: Final = "beyond its documentation"
 NOT_COMPARED: Final = ("no engine", "not durable")
 """Marks of the limit itself, and of what does not make each step durable: shown, but no target is judged against it."""
 
+TALKS: Final = ("client ", "callers ")
+"""How marks begin that every system has: how its client talks to it."""
+
 REASON_CHARACTERS: Final = 300
 
 Key = tuple[str, str]
@@ -84,11 +87,20 @@ class Results:
         return "; ".join(_merged([f"{one:,} of {size:,}" for one in done if one != size]))
 
     def notes(self, key: Key, work: str, size: int) -> list[str]:
-        """Return what a reader must know of a system's figures of one work."""
+        """Return what a reader must know of a system's figures of one work, and how its client talks to it."""
+        short = [part.partition(":")[0] for mark in self.marks(key) for part in mark.split("; ")]
         own = [str(answer["note"]) for answer in self.answers(key, work, size) if answer.get("note")]
-        short = dict.fromkeys(mark.partition(":")[0] for mark in self.marks(key))
-        told = [*short, self.failed(key, work, size), self.less(key, work, size), *_merged(own)]
+        told = [
+            *dict.fromkeys(short),
+            self.failed(key, work, size),
+            self.less(key, work, size),
+            *_merged(own),
+        ]
         return [note for note in told if note]
+
+    def caveats(self, key: Key, work: str, size: int) -> list[str]:
+        """Return those of the notes that limit what the figures say."""
+        return [note for note in self.notes(key, work, size) if not note.startswith(TALKS)]
 
     def keys(self, work: str) -> list[Key]:
         """Return who was given a work, in the order in which they were."""

@@ -12,7 +12,11 @@ SYSTEMS: Mapping[str, Mapping[str, Any]] = {
     "bare": {"mark": "no engine: only appends", "mode_marks": {}, "licence": ""},
     "dbos": {"mark": "", "mode_marks": {"sqlite-tuned": "beyond its documentation"}, "licence": "MIT"},
     "restate": {"mark": "", "mode_marks": {}, "licence": "BSL"},
-    "celery": {"mark": "not durable per step: only the next message", "mode_marks": {}, "licence": "BSD"},
+    "celery": {
+        "mark": "client over a socket; not durable per step: only the next message",
+        "mode_marks": {},
+        "licence": "BSD",
+    },
 }
 
 

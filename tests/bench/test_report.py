@@ -214,6 +214,15 @@ def test_notes_of_rounds_that_differ_in_a_number_are_one() -> None:
     assert _row("Restate, h2", parts).endswith("| 34 to 36 at once; 500 would have taken too long |")
 
 
+def test_how_a_client_talks_is_a_note_but_no_caveat() -> None:
+    """Plots star what limits a figure, not what every system has; the table has both, in short."""
+    found = results(_in_flight("celery", "prefork", 10), _in_flight("dbos", "sqlite-tuned", 10))
+
+    assert ["client over a socket", "not durable per step"] == found.notes(("celery", "prefork"), *IN_FLIGHT)
+    assert ["not durable per step"] == found.caveats(("celery", "prefork"), *IN_FLIGHT)
+    assert ["beyond its documentation"] == found.caveats(("dbos", "sqlite-tuned"), *IN_FLIGHT)
+
+
 # ── the rest of the page ───────────────────────────────────────────────────────────────────
 
 
