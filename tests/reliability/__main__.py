@@ -3,23 +3,33 @@
     python -m tests.reliability [--minutes 60] [--only L3,L5] [--seed 1] [--page docs/reliability.md]
 
 Every layer plays at the size that the night is meant to have, or until its share of the time is over. The
-record is printed as it grows; with `--page` it is written there at the end. The exit code is 1 if a promise was
-broken, or if a seeded bug went unnoticed.
+record is printed as it grows; with `--page` it is written there at the end. A layer that breaks off is a violation,
+and the others are played all the same.
+
+The exit code is 1 if a promise was broken, if a layer played no case or broke off, or if a seeded bug was hunted and went
+unnoticed. Seeded bugs that were not hunted are listed; in a play of 60 minutes or more they also make it 1. Interrupted
+(Ctrl-C, SIGTERM), it ends its processes, takes its file systems and folders away, and leaves the page as it was; the exit
+code is 130 or 143. A second time ends it on the spot.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, NoReturn
 
-from tests.reliability.page import written
-from tests.reliability.programme import Budget, Layer, Record
+from tests.reliability.house.lives import descendants
+from tests.reliability.page import broke_off, not_hunted, written
+from tests.reliability.programme import Budget, Layer, Record, broken
 
 HERE: Final = Path(__file__).parent
 HOMES: Final = (
@@ -38,6 +48,13 @@ HOMES: Final = (
 """The modules that hold a layer each, in the order in which they are played."""
 WEIGHTS: Final = {"L2": 4.0, "L3": 2.0, "L5": 2.0, "L10": 2.0, "L11": 2.0}
 """Shares of the time; all other layers have one."""
+FULL_MINUTES: Final = 60.0
+"""In so long a play every seeded bug has to be hunted."""
+PROGRESS_SECONDS: Final = 30.0
+
+
+class Interrupted(KeyboardInterrupt):
+    """Somebody wants this to end; the signal's number."""
 
 
 def layers() -> list[Layer]:
@@ -45,24 +62,60 @@ def layers() -> list[Layer]:
     return [import_module(f"tests.reliability.{home}").LAYER for home in HOMES]
 
 
-def play(chosen: Sequence[Layer], minutes: float, seed: int) -> list[Record]:
-    """Play layers one after the other; what one leaves of its time is for those that follow."""
+def play(chosen: Sequence[Layer], minutes: float, seed: int, records: list[Record]) -> None:
+    """Play layers one after the other and add their records; what one leaves of its time is for those that follow."""
     end = time.monotonic() + minutes * 60
     left = sum(WEIGHTS.get(layer.name, 1.0) for layer in chosen)
-    records = []
     for layer in chosen:
         weight = WEIGHTS.get(layer.name, 1.0)
         deadline = time.monotonic() + max(0.0, end - time.monotonic()) * weight / left
         left -= weight
         print(f"{layer.name:4} {layer.title} ...", flush=True)
-        with tempfile.TemporaryDirectory(prefix="faults-", dir=Path.cwd()) as folder:
-            record = layer.play(Budget(Path(folder), seed, layer.nightly, deadline))
+        with (
+            tempfile.TemporaryDirectory(
+                prefix="faults-", dir=Path.cwd(), ignore_cleanup_errors=True
+            ) as folder,
+            _progress(layer.name, deadline),
+        ):
+            record = _played(layer, Budget(Path(folder), seed, layer.nightly, deadline))
         records.append(record)
-        tell(record)
-    return records
+        tell(layer, record)
 
 
-def tell(record: Record) -> None:
+def _played(layer: Layer, budget: Budget) -> Record:
+    """Play a layer; one that breaks off must not take the others with it."""
+    began = time.monotonic()
+    try:
+        return layer.play(budget)
+    except Exception as error:
+        return Record(
+            layer=layer.name,
+            cases=0,
+            seconds=time.monotonic() - began,
+            violations=(broken(layer.title, error),),
+        )
+
+
+@contextmanager
+def _progress(name: str, deadline: float) -> Iterator[None]:
+    """Print every half minute how much of a layer's time is over."""
+    over, began = threading.Event(), time.monotonic()
+
+    def tell_time() -> None:
+        while not over.wait(PROGRESS_SECONDS):
+            spent, share = time.monotonic() - began, deadline - began
+            print(f"     {name} {round(spent / 30) / 2:g} of {share / 60:.1f} min", flush=True)
+
+    thread = threading.Thread(target=tell_time, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def tell(layer: Layer, record: Record) -> None:
     """Print what a layer did and found."""
     print(f"     {record.cases:,} cases in {record.seconds:,.0f} s, {len(record.violations)} violations")
     for name, count in record.counts.items():
@@ -72,6 +125,8 @@ def tell(record: Record) -> None:
     for caught in record.caught:
         found = f"noticed after {caught.cases:,}" if caught.cases is not None else "NOT NOTICED"
         print(f"     seeded: {caught.bug}: {found}")
+    for bug in not_hunted(layer, record):
+        print(f"     seeded: {bug}: not hunted")
     for missing in record.not_played:
         print(f"     not played: {missing}")
     for violation in record.violations[:20]:
@@ -81,12 +136,29 @@ def tell(record: Record) -> None:
     sys.stdout.flush()
 
 
-def sound(records: Sequence[Record]) -> bool:
-    """Whether no promise was broken, and every seeded bug was noticed."""
+def sound(layers: Sequence[Layer], records: Sequence[Record], minutes: float) -> bool:
+    """Whether all layers played, no promise was broken, and every seeded bug was noticed."""
     return all(
-        not record.violations and all(caught.cases is not None for caught in record.caught)
-        for record in records
+        record.cases > 0
+        and not record.violations
+        and all(caught.cases is not None for caught in record.caught)
+        and (minutes < FULL_MINUTES or not not_hunted(layer, record))
+        for layer, record in zip(layers, records, strict=True)
     )
+
+
+def _interrupt(number: int, frame: Any) -> NoReturn:
+    """End all processes that the play has begun, so that nobody waits for them, and then the play."""
+    signal.signal(number, signal.SIG_DFL)
+    end_children()
+    raise Interrupted(number)
+
+
+def end_children() -> None:
+    """End all processes below this one."""
+    for pid in descendants(os.getpid()):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def main() -> None:
@@ -108,11 +180,24 @@ def main() -> None:
     if options.page and options.only:
         parser.error("a page is written of all layers: leave out --only, or --page")
     chosen = [known[name] for name in names]
-    records = play(chosen, options.minutes, options.seed)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    records: list[Record] = []
+    try:
+        play(chosen, options.minutes, options.seed, records)
+    except Interrupted as interrupted:
+        end_children()
+        left_out = ", ".join(names[len(records) :])
+        print(
+            f"interrupted: {left_out} not played to the end" + (", no page written" if options.page else "")
+        )
+        sys.exit(128 + interrupted.args[0])
     if options.page:
         options.page.write_text(written(chosen, records, options.minutes, options.seed), encoding="utf-8")
         print(f"written: {options.page}")
-    sys.exit(0 if sound(records) else 1)
+    if partial := [record.layer for record in records if broke_off(record)]:
+        print(f"broke off: {', '.join(partial)}", file=sys.stderr)
+    sys.exit(0 if sound(chosen, records, options.minutes) else 1)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,106 @@
+"""The command that plays all layers: nothing that goes wrong in one may be lost, or take the others with it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.reliability.__main__ import play, sound
+from tests.reliability.disk.lives import ROOT
+from tests.reliability.evidence import Violation
+from tests.reliability.page import written
+from tests.reliability.programme import Budget, Caught, Layer, Record
+
+
+def _layer(record: Record, *controls: str) -> Layer:
+    return Layer(record.layer, "Something", lambda budget: record, 1.0, controls)
+
+
+GOOD = Record(layer="L1", cases=3, seconds=0.1, caught=(Caught(bug="a bug", cases=2),))
+
+
+def test_a_layer_that_breaks_off_is_a_violation_and_the_next_is_played(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page has both, and says which of them is not whole."""
+
+    def breaks(budget: Budget) -> Record:
+        raise OSError("the disk is on fire")
+
+    monkeypatch.chdir(tmp_path)
+    layers = [Layer("L0", "Fire", breaks, 1.0), _layer(GOOD, "a bug")]
+    records: list[Record] = []
+    play(layers, 0.1, 1, records)
+    page = written(layers, records, 0.1, 1)
+
+    assert [record.cases for record in records] == [0, 3]
+    assert "the disk is on fire" in records[0].violations[0].seen
+    assert "| L0 Fire | 0 (**broke off**) |" in page
+    assert "| L1 Something | 3 |" in page
+    assert not sound(layers, records, 0.1)
+    assert sound(layers[1:], records[1:], 0.1)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("record", "controls", "minutes", "expected"),
+    [
+        (GOOD, ("a bug",), 60.0, True),
+        (GOOD, ("a bug", "another"), 60.0, False),
+        (GOOD, ("a bug", "another"), 5.0, True),
+        (Record(layer="L1", cases=0, seconds=0.1), (), 5.0, False),
+        (Record(layer="L1", cases=1, seconds=0.1, caught=(Caught(bug="a", cases=None),)), ("a",), 5.0, False),
+        (Record(layer="L1", cases=1, seconds=0.1, violations=(Violation("I1", "", ""),)), (), 5.0, False),
+    ],
+)
+def test_a_record_is_sound_if_it_was_played_and_would_have_noticed(
+    record: Record, controls: tuple[str, ...], minutes: float, expected: bool
+) -> None:
+    """What was not hunted is on the page, and makes the command fail only where there was time for it."""
+    layers = [_layer(record, *controls)]
+
+    assert sound(layers, [record], minutes) is expected
+    assert ("**not hunted**" in written(layers, [record], minutes, 1)) is ("another" in controls)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_play_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
+    """No folder, no file system, no process, and no traceback."""
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "tests.reliability", "--only", "L6,L9", "--minutes", "3"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    with process, process.stdout:
+        said = process.stdout.readline()
+        deadline = time.monotonic() + 30
+        while not list(tmp_path.glob("faults-*/*/t.db-wal")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(number)
+        said += process.stdout.read()
+
+    assert said.splitlines()[1:] == ["interrupted: L6, L9 not played to the end"]
+    assert process.returncode == 128 + number
+    assert list(tmp_path.iterdir()) == []
+    assert str(tmp_path) not in Path("/proc/mounts").read_text()
+    assert [line for line in _command_lines() if str(tmp_path) in line] == []
+
+
+def _command_lines() -> list[str]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            found.append((process / "cmdline").read_text().replace("\0", " "))
+        except OSError:
+            continue
+    return found
