@@ -193,11 +193,11 @@ def one_run_for_each_id(case: Case) -> Found:
     """I2: the same id is the same run: one number, one `Started`, one input; nobody else made runs."""
     numbers: dict[int, str] = {}
     started: dict[str, Json] = {}
-    allowed: set[str] = set()
+    sent: dict[str, list[Json]] = defaultdict(list)
     for call, end in case.calls:
         if call.verb != "start" or end == "fail":
             continue
-        allowed.add(call.run)
+        sent[call.run].append(call.value)
         if end == "ok" and started.setdefault(call.run, call.value) != call.value:
             yield Violation("I2", call.run, "two starts with different inputs were acknowledged")
     for run, told in case.runs.items():
@@ -207,12 +207,26 @@ def one_run_for_each_id(case: Case) -> Found:
         times = sum(isinstance(entry.event, Started) for _, entry in told.entries)
         if times != 1 and told.damaged is None:
             yield Violation("I2", run, f"it was started {times} times")
-        if allowed and run not in allowed and told.row.parent is None and told.row.origin is None:
+        if sent and run not in sent and told.row.parent is None and told.row.origin is None:
             yield Violation(
                 "I2",
                 run,
                 "it is there although nobody started it, or its start was refused",
             )
+        values = [started[run]] if run in started else sent.get(run)
+        if values and told.damaged is None and not any(_is_start_of(told, value) for value in values):
+            yield Violation("I2", run, f"it is {told.row.name} of another input than clients sent")
+
+
+def _is_start_of(told: Told, value: Json) -> bool:
+    """Whether a run is what a client asked for; a workflow in Python has its input under the name of its parameter."""
+    if not isinstance(value, dict) or not told.entries or told.row.origin is not None:
+        return True
+    event, sent = told.entries[0][1].event, value.get("input")
+    if told.row.name != value.get("workflow") or not isinstance(event, Started):
+        return False
+    named = list(event.input.values()) if isinstance(event.input, dict) else None
+    return event.input == sent or named == ([] if sent is None else [sent])
 
 
 # ── I3: the journal ──────────────────────────────────────────────────────────────────────
@@ -356,18 +370,18 @@ def _within_its_time(case: Case, told: Told, asked: Sequence[Perform], effect: E
             yield Violation("I4", effect.run, seen)
     latest, entry = 0.0, 0
     for command in asked:
-        outcomes = told.outcomes.get(command.id)
-        if not outcomes:
+        outcomes, dropped = told.outcomes.get(command.id), told.dropped.get(command.id)
+        seq = outcomes[0].seq if outcomes else dropped
+        at = None if seq is None else case.durable_at(effect.run, seq, told.time(seq))
+        if seq is None or at is None:
             return
-        seq, event = outcomes[0].seq, outcomes[0].event
-        at = case.durable_at(effect.run, seq, event.time)
-        if at is None:
-            return
-        latest, entry = max(
-            (latest, entry), (at + (event.__class__ is Failed) * case.evidence.under_way_seconds, seq)
-        )
+        answered = bool(outcomes) and isinstance(outcomes[0].event, Answered)
+        latest, entry = max((latest, entry), (at + (not answered) * case.evidence.under_way_seconds, seq))
     if effect.at > latest:
-        seen = f"attempt {effect.attempt} of {effect.task} ran {effect.at - latest:.6g} s after its outcome was recorded"
+        over = "it was dropped" if outcomes is None else "its outcome was recorded"
+        seen = (
+            f"attempt {effect.attempt} of {effect.task} ran {effect.at - latest:.6g} s too late after {over}"
+        )
         yield Violation("I4", effect.run, f"{seen} (life {effect.life}, entry {entry})")
 
 

@@ -159,6 +159,23 @@ def _one_id_has_two_inputs(evidence: Evidence, chance: Random) -> Evidence | Non
     return replace(evidence, calls=[*evidence.calls, other, msgspec.structs.replace(other, what="ok")])
 
 
+def _all_starts_are_of_another_input(evidence: Evidence, chance: Random) -> Evidence | None:
+    return _all_starts(evidence, lambda value: {**value, "input": {**value["input"], "n": "another"}})
+
+
+def _all_starts_are_of_another_workflow(evidence: Evidence, chance: Random) -> Evidence | None:
+    return _all_starts(evidence, lambda value: {**value, "workflow": "another"})
+
+
+def _all_starts(evidence: Evidence, change: Callable[[Any], Any]) -> Evidence | None:
+    known = [call.run in evidence.journals for call in evidence.calls if call.verb == "start"]
+    calls = [
+        msgspec.structs.replace(line, value=change(line.value)) if line.verb == "start" else line
+        for line in evidence.calls
+    ]
+    return replace(evidence, calls=calls) if any(known) else None
+
+
 def _nobody_started_a_run(evidence: Evidence, chance: Random) -> Evidence | None:
     roots = [run for run, (row, _) in evidence.journals.items() if row.parent is None and row.origin is None]
     run = chance.choice(roots)
@@ -250,6 +267,20 @@ def _an_effect_after_its_outcome(evidence: Evidence, chance: Random) -> Evidence
     effect = pick(chance, _recorded(evidence))
     late = effect and msgspec.structs.replace(effect, life=effect.life + 1, at=effect.at + 5_000)
     return effect and replace(evidence, effects=[*evidence.effects, late])
+
+
+def _an_effect_after_it_was_dropped(evidence: Evidence, chance: Random) -> Evidence | None:
+    found = [
+        effect
+        for effect in evidence.effects
+        for told in [Case(evidence).runs[effect.run]]
+        for commands in [performs(told).get((effect.key, effect.attempt), [])]
+        if commands and all(each.id in told.dropped and each.id not in told.outcomes for each in commands)
+    ]
+    effect = pick(chance, found)
+    return effect and replace(
+        evidence, effects=[*evidence.effects, msgspec.structs.replace(effect, at=effect.at + 5_000)]
+    )
 
 
 def _an_effect_before_it_was_asked_for(evidence: Evidence, chance: Random) -> Evidence | None:
@@ -541,7 +572,14 @@ def _a_tick_of_no_run(evidence: Evidence, chance: Random) -> Evidence | None:
 
 CORRUPTIONS: Mapping[str, tuple[Corrupt, ...]] = {
     "I1": (_a_run_is_lost, _a_run_does_not_end),
-    "I2": (_a_number_is_used_twice, _a_run_is_started_twice, _one_id_has_two_inputs, _nobody_started_a_run),
+    "I2": (
+        _a_number_is_used_twice,
+        _a_run_is_started_twice,
+        _one_id_has_two_inputs,
+        _all_starts_are_of_another_input,
+        _all_starts_are_of_another_workflow,
+        _nobody_started_a_run,
+    ),
     "I3": (
         _a_seq_is_missing,
         _an_entry_is_damaged,
@@ -556,6 +594,7 @@ CORRUPTIONS: Mapping[str, tuple[Corrupt, ...]] = {
         _an_effect_with_another_key,
         _an_attempt_that_was_not_asked_for,
         _an_effect_after_its_outcome,
+        _an_effect_after_it_was_dropped,
         _an_effect_before_it_was_asked_for,
         _a_success_without_an_effect,
         _an_attempt_with_a_key_of_its_own,

@@ -66,7 +66,8 @@ class Life:
     """One process, from its first word to the end of its socket; times are of `time.time`.
 
     `heard` is called with the (run, seq, digest) that it shows as durable, `over` at its end. One that is `forked` was
-    begun in no time; one that is `starved` cannot write any more, one that is `closing` was asked to end.
+    begun in no time; one that is `starved` cannot write any more, one that is `closing` was asked to end;
+    `refused` is the code of the error with which it did not begin.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Life:
         self.first_entry: float | None = None
         self.killed: float | None = None
         self.ended: float | None = None
+        self.refused: str | None = None
         self.entries = 0
         self.pid = 0
         self._heard = heard
@@ -151,6 +153,8 @@ class Life:
             self.ready = now
         elif "held" in told:
             self.held = True
+        elif "refused" in told:
+            self.refused, _ = told["refused"]
         else:
             future = self._answers.pop(told["id"], None)
             if future is not None and not future.done():

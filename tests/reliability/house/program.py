@@ -1,6 +1,7 @@
 """The process that is killed: an App with everything in `work`, told over a socket what to do.
 
     {"id": 7, "verb": "start", "run": "r1", "value": {...}}   ->   {"id": 7, "what": "ok", "value": ...}
+    nothing, when it cannot begin                             ->   {"refused": ["database-held", "..."]}
                                                               ->   {"entries": [["r1", 1, "6f0a..."], ["r1", 2, "93be..."]]}
 
 It sends each entry that became durable, by its digest, and answers once what was asked for is. With `--nursery` it is what
@@ -10,6 +11,7 @@ such processes are forked from, so that one is there in some milliseconds.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import importlib
 import os
 import signal
@@ -26,7 +28,7 @@ from contextlib import (
     suppress,
 )
 from functools import partial
-from typing import Any
+from typing import Any, Final
 from unittest import mock
 
 import msgspec
@@ -41,6 +43,8 @@ from tests.reliability.evidence import digest_of
 from tests.reliability.house import work
 
 LINE_BYTES_MAX = 16 * 1024 * 1024
+PR_SET_PDEATHSIG: Final = 1
+"""Of `linux/prctl.h`."""
 
 
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,7 +132,11 @@ class Service:
         async with AsyncExitStack() as stack:
             if orders.hold == "opened":
                 stack.enter_context(open_but_empty(partial(self._hold, reader)))
-            await stack.enter_async_context(app)
+            try:
+                await stack.enter_async_context(app)
+            except TenutoError as error:
+                self._say({"refused": [error.code, error.message]})
+                raise
             self._say({"ready": os.getpid()})
             while line := await reader.readline():
                 request = msgspec.json.decode(line)
@@ -212,6 +220,7 @@ class Service:
 def begin(orders: Orders, connection: socket.socket) -> None:
     """Be the process that is killed."""
     connection.set_inheritable(False)
+    _end_with_its_parent()
     os.environ |= {work.ADDRESS: orders.ledger, work.LIFE: str(orders.life)}
     errors = os.open(orders.errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(errors, 1)
@@ -228,6 +237,11 @@ def begin(orders: Orders, connection: socket.socket) -> None:
             connection.sendall(b'{"held": %d}\n' % os.getpid())
             connection.recv(1)
         asyncio.run(Service(orders).serve(connection))
+
+
+def _end_with_its_parent() -> None:
+    """Be killed when who has begun this is gone: a process that is stopped does not notice that by itself."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def nursery(control: socket.socket) -> None:
