@@ -46,7 +46,7 @@ from bench.fitting import (
     until,
     warm_up,
 )
-from bench.measuring import PAYLOAD_RUNS, STEPS, Answer, options, percentile, timed
+from bench.measuring import PAYLOAD_RUNS, STEPS, WARM_UP, Answer, options, percentile, timed
 from bench.syncs import counted
 from bench.systems.dbos_flows import (
     FAR_SECONDS,
@@ -222,8 +222,12 @@ def signals(given: Namespace, answer: Answer) -> None:
         await asyncio.gather(*(DBOS.send_async(one, now) for one in ids))
         await asyncio.gather(*(DBOS.get_result_async(one) for one in ids))
 
+    def waiting_ones(count: int) -> list[str]:
+        return there.loop.run(start_for(receiver, count, given.seconds, lambda number: number))
+
     with ready(given, answer) as there:
-        ids = there.loop.run(start_for(receiver, given.size, given.seconds, lambda number: number))
+        warm_up(lambda count: there.loop.run(send(waiting_ones(count))), given.size // WARM_UP, given.seconds)
+        ids = waiting_ones(given.size)
         with timed() as clock:
             there.loop.run(send(ids))
     answer.window = clock.window

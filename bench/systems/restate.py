@@ -52,7 +52,7 @@ from bench.fitting import (
     until,
     warm_up,
 )
-from bench.measuring import PAYLOAD_RUNS, STEPS, Answer, options, percentile, timed
+from bench.measuring import PAYLOAD_RUNS, STEPS, WARM_UP, Answer, options, percentile, timed
 from bench.servers import HOST, Server, free_ports
 from bench.syncs import counted
 
@@ -379,19 +379,29 @@ def waiting(given: Namespace, answer: Answer) -> None:
 
 def signals(given: Namespace, answer: Answer) -> None:
     """Workflows that wait for an awakeable; all are then resolved at once."""
+
+    def awaited(runs: int) -> list[str]:
+        """Start so many, as far as time allows; answer what they wait for once all do."""
+        known = set(there.notes.of("awaits"))
+        sent = there.send("receiver", runs, given.seconds, lambda number: number)
+        there.loop.run(until(lambda: len(set(there.notes.of("awaits")) - known) >= sent))
+        return sorted(set(there.notes.of("awaits")) - known)
+
+    def resolve(names: list[str]) -> None:
+        over, now = len(there.notes.of("over")), time.time()
+        posts = ((f"/restate/awakeables/{name}/resolve", now) for name in names)
+        there.loop.run(there.post_all(posts, FAR_SECONDS))
+        there.loop.run(until(lambda: len(there.notes.of("over")) >= over + len(names)))
+
     with running(given, answer) as there:
-        size = there.send("receiver", given.size, given.seconds, lambda number: number)
-        there.loop.run(until(lambda: len(set(there.notes.of("awaits"))) >= size))
-        names = sorted(set(there.notes.of("awaits")))
+        warm_up(lambda runs: resolve(awaited(runs)), given.size // WARM_UP, given.seconds)
+        names = awaited(given.size)
         time.sleep(SUSPENDED_SECONDS)
         with timed(*there.roots) as clock:
-            now = time.time()
-            posts = ((f"/restate/awakeables/{name}/resolve", now) for name in names)
-            there.loop.run(there.post_all(posts, FAR_SECONDS))
-            there.loop.run(until(lambda: len(there.notes.of("over")) >= size))
+            resolve(names)
     answer.window = clock.window
-    answer.figures = {"signals_per_second": size / clock.seconds, "seconds": clock.seconds}
-    shortened(answer, given.size, size)
+    answer.figures = {"signals_per_second": len(names) / clock.seconds, "seconds": clock.seconds}
+    shortened(answer, given.size, len(names))
 
 
 def restart(given: Namespace, answer: Answer) -> None:

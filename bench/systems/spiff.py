@@ -40,7 +40,7 @@ from bench.fitting import (
     shortened,
     warm_up,
 )
-from bench.measuring import PAYLOAD_RUNS, STEPS, Answer, options, percentile, timed
+from bench.measuring import PAYLOAD_RUNS, STEPS, WARM_UP, Answer, options, percentile, timed
 
 FAR: Final = "P1D"
 SOON_SECONDS: Final = 2.0
@@ -245,16 +245,25 @@ def looking(workflows: list[BpmnWorkflow]) -> float:
 def signals(given: Namespace, answer: Answer) -> None:
     """Workflows that wait for a signal, each is then given one."""
     spiff = Spiff()
-    left: list[BpmnWorkflow] = []
-    end = time.perf_counter() + given.seconds
-    while len(left) < given.size and time.perf_counter() < end:
-        left.append(spiff.start("hear"))
     event = BpmnEvent(SignalEventDefinition("go"))
-    with timed() as clock:
+
+    def waiting_ones(count: int) -> list[BpmnWorkflow]:
+        left: list[BpmnWorkflow] = []
+        end = time.perf_counter() + given.seconds
+        while len(left) < count and time.perf_counter() < end:
+            left.append(spiff.start("hear"))
+        return left
+
+    def send(left: list[BpmnWorkflow]) -> None:
         for workflow in left:
             workflow.send_event(event)
             workflow.run_all()
             assert workflow.is_completed()
+
+    warm_up(lambda count: send(waiting_ones(count)), given.size // WARM_UP, given.seconds)
+    left = waiting_ones(given.size)
+    with timed() as clock:
+        send(left)
     answer.window = clock.window
     answer.figures = {
         "signals_per_second": len(left) / clock.seconds,

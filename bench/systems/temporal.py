@@ -53,7 +53,7 @@ from bench.fitting import (
     until,
     warm_up,
 )
-from bench.measuring import PAYLOAD_RUNS, STEPS, Answer, collect_seldom, options, percentile, timed
+from bench.measuring import PAYLOAD_RUNS, STEPS, WARM_UP, Answer, collect_seldom, options, percentile, timed
 from bench.servers import HOST, Server
 from bench.syncs import counted
 from bench.systems.temporal_flows import (
@@ -265,9 +265,12 @@ def signals(given: Namespace, answer: Answer) -> None:
 
         await asyncio.gather(*map(one, handles))
 
+    def waiting_ones(count: int) -> list[WorkflowHandle[Any, Any]]:
+        return there.loop.run(start_for(there, Receiver.run, count, given.seconds / 2))
+
     with ready(given, answer) as there:
-        there.loop.run(send(there.loop.run(start_for(there, Receiver.run, FEW, given.seconds))))
-        handles = there.loop.run(start_for(there, Receiver.run, given.size, given.seconds / 2))
+        warm_up(lambda count: there.loop.run(send(waiting_ones(count))), given.size // WARM_UP, given.seconds)
+        handles = waiting_ones(given.size)
         with timed() as clock:
             there.loop.run(send(handles))
     answer.window = clock.window
