@@ -18,7 +18,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -29,7 +28,7 @@ from tests.reliability.evidence import Violation
 from tests.reliability.fuzzing import controls
 from tests.reliability.fuzzing.child import BEAT_BYTES, TARGETS, Beat, Done, Line
 from tests.reliability.fuzzing.target import Finding
-from tests.reliability.programme import Budget, Caught, Layer, Record
+from tests.reliability.programme import Budget, Caught, Layer, Record, at_once
 
 SECONDS: Final = 0.3
 """How long CI fuzzes each parser."""
@@ -170,7 +169,7 @@ def play(budget: Budget) -> Record:
             for guided in rounds
         ]
 
-    with ThreadPoolExecutor() as pool:
+    with at_once(AT_ONCE + 1) as pool:
         caught = pool.submit(caught_controls, budget.folder, budget.seed)
         parts = [found for founds in pool.map(fuzz, range(AT_ONCE)) for found in founds]
     done = [done for part in parts for done in part.done]
@@ -216,7 +215,9 @@ def caught_controls(folder: Path, seed: int) -> tuple[Caught, ...]:
     return tuple(map(caught, names))
 
 
-LAYER: Final = Layer("L10", "fuzzing of every parser", play, 1500.0)
+LAYER: Final = Layer(
+    "L10", "fuzzing of every parser", play, 1500.0, tuple(target.name for target in controls.TARGETS)
+)
 
 
 def main() -> None:
