@@ -226,10 +226,15 @@ async def test_a_value_that_cannot_be_stored_ends_the_store(tmp_path: Path) -> N
     assert [type(failure) for failure in failures] == [StorageFailed]
 
 
-@pytest.mark.parametrize("file", ["", "-wal", ".lock"])
+@pytest.mark.parametrize(
+    ("file", "hint"),
+    [("", "put it back beside its -wal"), ("-wal", "Let this process end"), (".lock", "Start again")],
+)
 @pytest.mark.parametrize("replaced", [False, True])
-async def test_a_file_that_is_taken_away_ends_the_store(tmp_path: Path, file: str, replaced: bool) -> None:
-    """Removed, or another in its place: what is acknowledged must be in the file that is opened next."""
+async def test_a_file_that_is_taken_away_ends_the_store(
+    tmp_path: Path, file: str, hint: str, replaced: bool
+) -> None:
+    """Removed, or another in its place: doing what is said brings everything that was acknowledged."""
     path = tmp_path / "journal.db"
     failures: list[BaseException] = []
     journal = await open_journal(path, failed=failures.append)
@@ -246,7 +251,45 @@ async def test_a_file_that_is_taken_away_ends_the_store(tmp_path: Path, file: st
 
     (failure,) = failures
     assert isinstance(failure, StorageFailed)
-    assert "Put the file back" in (failure.hint or "")
+    assert hint in (failure.hint or "")
+    if not file:
+        (tmp_path / "aside").rename(taken)
+    assert await entries(path) == [b"a"]
+
+
+async def entries(path: Path) -> list[bytes]:
+    """What a process that starts on a database finds of its first run."""
+    journal = await open_journal(path, failed=lambda error: None)
+    _, found = await journal.load(1)
+    await journal.close()
+    return found
+
+
+@pytest.mark.parametrize("killed", [False, True])
+async def test_a_database_that_is_gone_is_not_begun_anew(tmp_path: Path, killed: bool) -> None:
+    """Its log is left, and says so to the next start, however its process ended; put back, it is whole."""
+    path = tmp_path / "journal.db"
+    if killed:
+        with child("stream", path) as process:
+            assert process.stdout is not None
+            while not process.stdout.readline().startswith("1 "):
+                pass
+    else:
+        journal = await open_journal(path, failed=lambda error: None)
+        journal.commit(Batch([Append(1, 1, b"a")]), lambda: None)
+        await journal.flush()
+    path.rename(tmp_path / "aside")
+    if not killed:
+        await journal.close()
+    for made in (False, True) if killed else (False,):
+        if made:
+            path.touch()
+        with pytest.raises(StorageFailed, match=f"{path}: the database is .*{path}-wal") as refused:
+            await open_journal(path, failed=lambda error: None)
+        assert "put it back" in (refused.value.hint or "")
+    (tmp_path / "aside").rename(path)
+
+    assert (await entries(path))[0]
 
 
 async def test_a_read_that_fails_ends_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,7 +55,16 @@ gives it back only after its switch interval, so that one statement for each row
 
 _DANGEROUS_BUILD_OPTIONS = ("NO_SYNC", "DISABLE_DIRSYNC", "OMIT_WAL", "THREADSAFE=0")
 
-_PUT_BACK = "Put the file back that was there, then start again: everything acknowledged is in it."
+_TAKEN_AWAY = (
+    # The lock says nothing but who is there.
+    "Start again: nothing of the data was in it.",
+    "If it was moved, end this process, put it back beside its -wal and start again: everything acknowledged"
+    " is in these two. If it was removed, remove its -wal too, and restore a backup.",
+    # SQLite has the log open, whatever became of its name, and empties it into the database at the end.
+    "Let this process end by itself, then start again: at its end it writes what the log held into the"
+    " database.",
+)
+"""What to do when a file is no more what was opened: the lock, the database, its log."""
 
 _SETTINGS: Mapping[str, object] = {"journal_mode": "wal", "synchronous": 2, "fullfsync": 1}
 """What must be read back: write-ahead log, FULL (fsync at each commit), and a flush of the disk's
@@ -136,7 +145,10 @@ class SqliteWriter:
         self._connection = _connect(path, "rw")
         try:
             self._prepare()
-            self._files = [(file, _identity(file)) for file in (lock_path(path), path, self._log_path)]
+            files = (str(lock_path(path)), str(path), self._log_path)
+            self._files = [
+                (file, _identity(file), hint) for file, hint in zip(files, _TAKEN_AWAY, strict=True)
+            ]
             self.reader = SqliteReader(path)
         except BaseException:
             self._connection.close()
@@ -208,13 +220,13 @@ class SqliteWriter:
         opens again; without the lock file, two processes could believe that they hold the lock.
         """
         size = 0
-        for file, known in self._files:
+        for file, known, hint in self._files:
             try:
                 there = os.stat(file)
             except FileNotFoundError:
                 there = None
             if there is None or (there.st_dev, there.st_ino) != known:
-                raise StorageFailed(f"{file}: somebody has removed or replaced this file", hint=_PUT_BACK)
+                raise StorageFailed(f"{file}: somebody has removed or replaced this file", hint=hint)
             size = there.st_size
         return size
 
@@ -276,6 +288,7 @@ def _open(path: Path, command: str) -> tuple[FileLock, SqliteWriter]:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from error
         lock = FileLock(path, command)
         undo.callback(lock.release)
+        _check_whole(path)
         _create(path)
         writer = SqliteWriter(path)
         undo.callback(writer.close)
@@ -295,6 +308,18 @@ def _open_reader(path: Path) -> SqliteReader:
         reader.check()
         undo.pop_all()
         return reader
+
+
+def _check_whole(path: Path) -> None:
+    """Refuse to make a new database beside the log of one that is gone: nobody would see that it is empty."""
+    log = Path(f"{path}-wal")
+    if not log.exists() or (path.exists() and (path.stat().st_size or not log.stat().st_size)):
+        return
+    raise StorageFailed(
+        f"{path}: the database is {'empty' if path.exists() else 'gone'}, but its log is there: {log}",
+        hint="If it was moved, put it back beside its log. If not, remove the log too: a backup, or a new"
+        " database, begins without it.",
+    )
 
 
 def _create(path: Path) -> None:
@@ -325,7 +350,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _identity(file: Path | str) -> tuple[int, int]:
+def _identity(file: str) -> tuple[int, int]:
     there = os.stat(file)
     return there.st_dev, there.st_ino
 
