@@ -38,7 +38,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 STEPS: Final = 10
 """Steps of one workflow, one after the other, each given the answer of the one before: a number plus one."""
@@ -51,6 +51,10 @@ PAYLOAD_RUNS: Final = 50
 
 FLOOR_CALLS: Final = 12
 """Entries of one run of ten steps that have to be on disk one after the other."""
+
+LEVELS: Final = ("OFF", "NORMAL", "FULL", "EXTRA")
+FULL: Final = LEVELS.index("FULL")
+"""SQLite's levels of syncing; from this one on, a commit is on the disk when it returns."""
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _PAGE_KB: Final = os.sysconf("SC_PAGE_SIZE") / 1024
@@ -120,6 +124,21 @@ def floor_seconds(folder: Path, calls: int = FLOOR_CALLS) -> float:
     finally:
         os.close(descriptor)
         path.unlink()
+
+
+def asked(connection: Any) -> tuple[str, int]:
+    """Ask a connection to SQLite for its journal mode and its level of syncing."""
+    (journal,) = connection.execute("pragma journal_mode").fetchone()
+    (level,) = connection.execute("pragma synchronous").fetchone()
+    return journal, level
+
+
+def sqlite_durability(seen: Sequence[tuple[str, int]]) -> str:
+    """Say what a system's connections to SQLite have answered, and refuse what would not sync each commit."""
+    assert seen, "no connection to SQLite was opened that could be asked"
+    assert all(level >= FULL for _, level in seen), f"a connection to SQLite does not sync: {seen}"
+    answers = sorted({f"journal_mode={journal} synchronous={LEVELS[level]}" for journal, level in seen})
+    return f"{'; '.join(answers)} (connections asked: {len(seen)})"
 
 
 def collect_seldom() -> None:

@@ -6,14 +6,14 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Self
 
-from bench.measuring import STEPS
+from bench.measuring import STEPS, asked, sqlite_durability
 from tenuto import App, Handle, Signal, each, sleep_until, step, workflow
 from tenuto.engine.ports import Chance, Clock
 
@@ -22,8 +22,6 @@ AT_ONCE: Final = 200
 
 STARTS_AT_ONCE: Final = 500
 """Runs being started at the same time where many are."""
-
-LEVELS: Final = ("OFF", "NORMAL", "FULL", "EXTRA")
 
 go = Signal("go", float)
 
@@ -205,17 +203,11 @@ class Connections:
 
     def durability(self) -> str:
         """Say what those that are open answer, and refuse what would not sync each commit."""
-        answers: list[str] = []
+        seen = []
         for connection in self._opened:
-            try:
-                (journal,) = connection.execute("pragma journal_mode").fetchone()
-                (level,) = connection.execute("pragma synchronous").fetchone()
-            except sqlite3.ProgrammingError:
-                continue  # it is closed
-            assert level >= 2, f"a connection of Tenuto does not sync: {LEVELS[level]}"
-            answers.append(f"journal_mode={journal} synchronous={LEVELS[level]}")
-        assert answers, "Tenuto opened no connection that could be asked"
-        return f"{'; '.join(sorted(set(answers)))} (asked on {len(answers)} connections)"
+            with suppress(sqlite3.ProgrammingError):  # it is closed
+                seen.append(asked(connection))
+        return sqlite_durability(seen)
 
 
 @dataclass(slots=True)

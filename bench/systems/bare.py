@@ -25,12 +25,11 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from bench.fitting import batch, fill, fill_wide, one_by_one, play
-from bench.measuring import PAYLOAD_RUNS, Answer, options
+from bench.measuring import PAYLOAD_RUNS, Answer, asked, options, sqlite_durability
 from bench.ours.flows import ten, ten_texts
 from tenuto import App, __version__
 
 MODES: Final = ("sqlite", "file", "sqlite-rounds", "file-rounds")
-LEVELS: Final = ("OFF", "NORMAL", "FULL", "EXTRA")
 ROWS_AT_ONCE: Final = (512, 64, 8, 1)
 
 Entry = tuple[int, int, bytes]
@@ -75,10 +74,7 @@ class Database:
 
     def durability(self) -> str:
         """Say what the connection answers, and refuse what would not sync each commit."""
-        (journal,) = self._connection.execute("PRAGMA journal_mode").fetchone()
-        (level,) = self._connection.execute("PRAGMA synchronous").fetchone()
-        assert (journal, level) == ("wal", 2), f"it does not sync: {journal} {level}"
-        return f"journal_mode={journal} synchronous={LEVELS[level]}"
+        return sqlite_durability([asked(self._connection)])
 
     def close(self) -> None:
         """Close the connection."""

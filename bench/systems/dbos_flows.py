@@ -15,10 +15,9 @@ from typing import Any, Final
 import sqlalchemy
 from dbos import DBOS, DBOSConfig
 
-from bench.measuring import STEPS, collect_seldom
+from bench.measuring import STEPS, asked, collect_seldom, sqlite_durability
 from bench.postgres import Postgres, postgres
 
-LEVELS: Final = ("OFF", "NORMAL", "FULL", "EXTRA")
 FAR_SECONDS: Final = 86_400.0
 
 
@@ -201,10 +200,7 @@ class Launched:
 
     def durability(self) -> str:
         """Say what its connections to SQLite answered, and refuse what would not sync each commit."""
-        assert self.seen, "DBOS opened no connection that could be asked"
-        assert all(level >= 2 for _, level in self.seen), f"a connection does not sync: {self.seen}"
-        answers = sorted({f"journal_mode={mode} synchronous={LEVELS[level]}" for mode, level in self.seen})
-        return f"{'; '.join(answers)} (asked on {len(self.seen)} connections)"
+        return sqlite_durability(self.seen)
 
 
 async def results(coroutine: Any, given: list[Any]) -> list[Any]:
@@ -225,9 +221,7 @@ def ask_connections() -> list[tuple[str, int]]:
     def ask(connection: Any, record: Any) -> None:
         if connection is not None and not record.info.get("asked"):
             record.info["asked"] = True
-            (journal,) = connection.execute("pragma journal_mode").fetchone()
-            (level,) = connection.execute("pragma synchronous").fetchone()
-            seen.append((journal, level))
+            seen.append(asked(connection))
 
     return seen
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 import time
 from argparse import Namespace
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,7 @@ from bench.fitting import (
     play,
     resident_kb,
 )
-from bench.measuring import Answer, Clock
+from bench.measuring import Answer, Clock, asked, sqlite_durability
 from bench.servers import Server
 
 
@@ -107,6 +109,22 @@ def test_notes_are_read_on_from_the_last_look_and_only_whole_lines(tmp_path: Pat
         file.write(".5\nover\n")
     assert ["1.5", "2.5"] == notes.of("step")
     assert ["", ""] == notes.of("over")
+
+
+def test_a_connection_that_does_not_sync_is_refused(tmp_path: Path) -> None:
+    """What is said of SQLite is what its connections answer."""
+    with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
+        connection.execute("pragma journal_mode = wal").fetchone()
+        assert (
+            sqlite_durability([asked(connection)])
+            == "journal_mode=wal synchronous=FULL (connections asked: 1)"
+        )
+
+        connection.execute("pragma synchronous = normal")
+        with pytest.raises(AssertionError, match="does not sync"):
+            sqlite_durability([asked(connection)])
+    with pytest.raises(AssertionError, match="no connection"):
+        sqlite_durability([])
 
 
 def test_logs_of_servers_are_no_growth_of_the_disk_but_those_of_databases_are(tmp_path: Path) -> None:
