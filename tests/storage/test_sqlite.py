@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import fcntl
 import json
 import os
 import sqlite3
@@ -151,6 +153,36 @@ async def test_a_new_database_is_durable_by_name(tmp_path: Path, monkeypatch: py
     await (await fresh(path)).close()
 
     assert {str(folder) for folder in (path.parent, path.parent.parent, tmp_path)} <= synced
+
+
+@pytest.mark.parametrize("refusal", [None, errno.ENOTSUP])
+async def test_a_system_like_macos_is_asked_to_empty_the_disks_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: int | None
+) -> None:
+    """It has no `fdatasync`, and its `fsync` stops short of the disk; where the file system cannot, that has to do."""
+    asked: list[str] = []
+    fsync = os.fsync
+
+    def flush(descriptor: int, command: int) -> None:
+        assert command == 51
+        asked.append("flush")
+        if refusal:
+            raise OSError(refusal, "not supported")
+
+    def heard(descriptor: int) -> None:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            asked.append("fsync")
+        fsync(descriptor)
+
+    monkeypatch.delattr(os, "fdatasync")
+    monkeypatch.setattr(os, "fsync", heard)
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr(fcntl, "fcntl", flush)
+    journal = await fresh(tmp_path / "journal.db")
+    await commit(journal, Batch([Append(1, 1, b"a")]))
+    await journal.close()
+
+    assert asked == (["flush", "fsync"] if refusal else ["flush"])
 
 
 # ── one holder ───────────────────────────────────────────────────────────────────────────

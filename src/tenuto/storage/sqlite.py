@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import fcntl
 import os
 import sqlite3
 import threading
@@ -183,7 +184,7 @@ class SqliteWriter:
                 while part := os.pread(descriptor, _LOG_PART_BYTES, place):
                     place += os.pwrite(descriptor, part, place)
                 if place:
-                    os.fdatasync(descriptor)
+                    _sync(descriptor)
             finally:
                 os.close(descriptor)
         finally:
@@ -342,6 +343,19 @@ def _create(path: Path) -> None:
             _sync_folder(folder)
 
 
+def _sync(descriptor: int) -> None:
+    """Make what a file holds durable. On macOS only `F_FULLFSYNC` empties the disk's own cache too."""
+    whole = getattr(fcntl, "F_FULLFSYNC", None)
+    if whole is not None:
+        try:
+            fcntl.fcntl(descriptor, whole)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTSUP, errno.EINVAL, errno.ENOTTY):
+                raise
+    getattr(os, "fdatasync", os.fsync)(descriptor)
+
+
 def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -360,7 +374,7 @@ def _extend_log(path: Path) -> None:
     descriptor = os.open(f"{path}-wal", os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
     try:
         os.write(descriptor, bytes(LOG_AHEAD_BYTES))
-        os.fdatasync(descriptor)
+        _sync(descriptor)
     except OSError as error:
         # The room is for speed only; what may still fit must not be refused for its sake.
         if error.errno not in NO_SPACE:
