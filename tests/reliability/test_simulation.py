@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from tests.reliability.programme import Budget, Record
-from tests.reliability.simulation.layer import LAYER, RARE
+from tests.reliability.simulation.layer import LAYER, RARE, SEEDS_OF_BUGS
 from tests.reliability.simulation.loop import Crash, Idle, Loop
 from tests.reliability.simulation.play import play
-from tests.reliability.zoo import BUGS, ELSEWHERE, NOT_YET, TOLD
+from tests.reliability.zoo import BUGS, CAUGHT_BY, ELSEWHERE, NOT_YET, TOLD
 
 SECONDS = 60.0
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,11 +41,19 @@ def test_every_bug_of_the_zoo_is_caught(record: Record) -> None:
     """Otherwise a clean record says nothing. Those that take more seeds are hunted by the long play."""
     assert [caught.bug for caught in record.caught if caught.cases is None] == []
     assert {caught.bug for caught in record.caught} == BUGS.keys() - RARE.keys()
+    assert all(CAUGHT_BY[caught.bug] >= set(caught.by) for caught in record.caught)
+
+
+@pytest.mark.slow
+def test_nothing_is_caught_where_there_is_no_bug(record: Record) -> None:
+    """As many seeds as each bug is given, with everything that bugs replace replaced by itself."""
+    assert record.violations == ()
+    assert record.counts["seeds with nothing in place of a bug"] >= SEEDS_OF_BUGS
 
 
 def test_each_bug_is_told_and_each_that_is_missing_has_a_reason() -> None:
     """The page prints them."""
-    assert TOLD.keys() == BUGS.keys()
+    assert TOLD.keys() == BUGS.keys() == CAUGHT_BY.keys()
     assert all([*TOLD.values(), *NOT_YET.values(), *ELSEWHERE.values()])
 
 

@@ -124,7 +124,11 @@ def the_worker_goes_on_after_the_store_failed() -> list[Patch]:
 
 
 def two_processes_on_one_database() -> list[Patch]:
-    """The lock is not taken."""
+    """The lock is not taken.
+
+    In the simulation that is the lock of the simulated disk, so that what is caught there is what two processes do.
+    The lock of a real database is tested where there is one: by the kills, and by the tests of the storage.
+    """
     return [
         (Disk, "hold", lambda self, life: None),
         (lock, "_take", lambda descriptor, database: None),
@@ -492,6 +496,53 @@ BUGS: Final[Mapping[str, Callable[[], AbstractContextManager[None]]]] = {
     patches.__name__.replace("_", " "): partial(_switched_on, patches) for patches in _ALL
 }
 """Every bug by name; the simulation has to catch them all."""
+
+
+def _nothing() -> list[Patch]:
+    """Put everything that a bug replaces where it is already."""
+    return [(owner, name, getattr(owner, name)) for patches in _ALL for owner, name, _ in patches()]
+
+
+nothing: Final = partial(_switched_on, _nothing)
+"""The negative control: whoever switches bugs on sees nothing with this one."""
+
+CAUGHT_BY: Final[Mapping[str, frozenset[str]]] = {
+    "acknowledged before the commit": frozenset({"I1", "I4", "I7", "promise"}),
+    "commands before the fsync": frozenset({"I4", "promise"}),
+    "a lost wake up": frozenset({"I1"}),
+    "a full disk swallowed": frozenset({"I1", "I3", "I7", "promise"}),
+    "a failed store that tells nobody": frozenset({"I1"}),
+    "the worker goes on after the store failed": frozenset({"I4"}),
+    "two processes on one database": frozenset({"I3", "I4"}),
+    "a gap in seq": frozenset({"I3"}),
+    "a snapshot one entry ahead": frozenset({"I3", "I4", "I10"}),
+    "another key for each attempt": frozenset({"I4"}),
+    "another key after a restart": frozenset({"I4"}),
+    "answers taken twice": frozenset({"I4", "I10"}),
+    "what is dropped goes on": frozenset({"I4", "I5"}),
+    "a pause that does not pause": frozenset(
+        {"I1"}
+    ),  # its row never says that it is paused: nobody ends that
+    "undo forgotten after a crash": frozenset({"I10"}),
+    "a secret in the journal": frozenset({"I11"}),
+    "replay asks for the time": frozenset({"I6", "I10"}),
+    "a timer from the wall clock": frozenset({"I6"}),
+    "timers forgotten on restart": frozenset({"I1"}),
+    "listeners forgotten on restart": frozenset({"I1", "I7"}),
+    "recovery stops early": frozenset({"I1", "I7"}),
+    "a child ends in its own transaction": frozenset({"I4"}),
+    "an event in two transactions": frozenset({"I7"}),
+    "events not held back": frozenset({"I7"}),
+    "a signal lost on a run put aside": frozenset({"I1", "I7"}),
+    "signals in another order": frozenset({"I7"}),
+    "a cancellation that is not durable": frozenset({"promise"}),
+    "two copies of a run": frozenset({"I3", "I4"}),
+    "a run that is read while it begins": frozenset({"I3", "I4"}),
+    "work that begins while the worker stops": frozenset({"I4", "I5", "promise"}),  # the loop complains of it
+    "what newer entries ask for done early": frozenset({"I4"}),
+    "a query ahead of the disk": frozenset({"promise"}),
+}
+"""The invariants that each bug breaks: what else is violated while it is on does not count as noticing it."""
 
 TOLD: Final[Mapping[str, str]] = {
     patches.__name__.replace("_", " "): (patches.__doc__ or "").strip() for patches in _ALL

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
+from math import inf
 from multiprocessing import get_context
 from typing import Final
 
@@ -17,7 +18,7 @@ import msgspec
 from tests.reliability.evidence import Violation
 from tests.reliability.programme import Budget, Caught, Layer, Record
 from tests.reliability.simulation.play import Played, let_go, play
-from tests.reliability.zoo import BUGS
+from tests.reliability.zoo import BUGS, CAUGHT_BY, nothing
 
 SEEDS: Final = 1_000
 """How many seeds CI plays; fewer if its time is over before."""
@@ -54,8 +55,8 @@ def played(seed: int, bug: str | None = None, *, traced: bool = False) -> Played
         return play(seed, traced=traced)
 
 
-def play_chunk(first: int, count: int, deadline: float) -> Chunk:
-    """Play seeds in a row, until the deadline (of `time.monotonic`)."""
+def play_chunk(first: int, count: int, deadline: float, control: bool) -> Chunk:
+    """Play seeds in a row, until the deadline (of `time.monotonic`); `control` is how bugs are played, without one."""
     gc.disable()
     counts: Counter[str] = Counter()
     violations: list[Violation] = []
@@ -64,8 +65,10 @@ def play_chunk(first: int, count: int, deadline: float) -> Chunk:
     for seed in range(first, first + count):
         if done and time.monotonic() >= deadline:
             break
-        outcome = played(seed)
+        with nothing() if control else nullcontext():
+            outcome = played(seed)
         done += 1
+        counts["seeds with nothing in place of a bug"] += control
         counts.update(outcome.counts)
         if outcome.violations:
             failing.append(f"seed {seed}")
@@ -75,17 +78,18 @@ def play_chunk(first: int, count: int, deadline: float) -> Chunk:
 
 
 def hunt(bug: str, first: int, count: int, deadline: float) -> Caught:
-    """Play seeds until a bug shows itself."""
+    """Play seeds until a bug shows itself, by an invariant that it breaks."""
     gc.disable()
     began = time.monotonic()
     for cases, seed in enumerate(range(first, first + count), 1):
         if cases > 1 and time.monotonic() >= deadline:
             break
-        violations = played(seed, bug).violations
-        if violations:
+        by = {violation.invariant for violation in played(seed, bug).violations} & CAUGHT_BY[bug]
+        if by:
             let_go()
-            by = tuple(sorted({violation.invariant for violation in violations}))
-            return Caught(bug=bug, cases=cases, by=by, seconds=round(time.monotonic() - began, 2))
+            return Caught(
+                bug=bug, cases=cases, by=tuple(sorted(by)), seconds=round(time.monotonic() - began, 2)
+            )
     let_go()
     return Caught(bug=bug, cases=None, seconds=round(time.monotonic() - began, 2))
 
@@ -103,11 +107,13 @@ def play_layer(budget: Budget) -> Record:
         hunted = [bug for bug in BUGS if RARE.get(bug, 0) < each]
         hunts = [pool.submit(hunt, bug, budget.seed, each, until) for bug in hunted]
         caught = tuple(found.result() for found in hunts)
-        for chunk in pool.map(play_chunk, *zip(*_chunks(budget), strict=True)):
+        for chunk in pool.map(play_chunk, *zip(*_chunks(budget, each), strict=True)):
             seeds += chunk.seeds
             counts.update(chunk.counts)
-            violations += chunk.violations[:_FAILING_KEPT]
+            violations += chunk.violations
             failing += chunk.failing
+    if violations:
+        counts["violations"] = len(violations)  # of which the record keeps the first
     seconds = time.monotonic() - began
     return Record(
         layer=LAYER.name,
@@ -121,11 +127,15 @@ def play_layer(budget: Budget) -> Record:
     )
 
 
-def _chunks(budget: Budget) -> Iterator[tuple[int, int, float]]:
-    """Yield what `play_chunk` takes."""
+def _chunks(budget: Budget, controls: int) -> Iterator[tuple[int, int, float, bool]]:
+    """Yield what `play_chunk` takes; the first seeds, as many as each bug is given, are the controls.
+
+    Those of CI are played to the end, as there is nothing to say without them.
+    """
     cases = budget.cases(SEEDS)
     for first in range(0, cases, _CHUNK):
-        yield budget.seed + first, min(_CHUNK, cases - first), budget.deadline
+        deadline = budget.deadline if first >= SEEDS_OF_BUGS else inf
+        yield budget.seed + first, min(_CHUNK, cases - first), deadline, first < controls
 
 
 def _figures(counts: Counter[str], seeds: int, seconds: float) -> dict[str, str]:
