@@ -7,7 +7,7 @@ import itertools
 import resource
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -89,6 +89,8 @@ class House:
         self.failed = asyncio.Event()
         self._children: set[tuple[int, str]] = set()
         self.settled = False
+        self.folded = 0
+        """How many runs were folded again when violations were looked for."""
 
     async def __aenter__(self) -> House:
         return self
@@ -345,6 +347,7 @@ class House:
     def violations(self, **more: Any) -> list[Violation]:
         """Return what contradicts the promise: what the checker finds in the evidence, and what clients found."""
         evidence = self.evidence(**more)
+        self.folded = len(evidence.replays)
         return [*check(evidence), *self.strange, *self._other_results(evidence)]
 
     def _other_results(self, evidence: Evidence) -> list[Violation]:
@@ -364,6 +367,11 @@ class House:
                 if output != expected:
                     found.append(Violation("promise", run, f"{kind}({n}) answered {str(output)[:200]}"))
         return found
+
+
+def noticed(violations: Iterable[Violation], may: Iterable[str]) -> tuple[str, ...]:
+    """Return which of the invariants that may show a bug did; a case that broke off shows nothing."""
+    return tuple(sorted({violation.invariant for violation in violations} & set(may)))
 
 
 def unplayable(error: Exception) -> Violation:
