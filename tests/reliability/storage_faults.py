@@ -94,7 +94,7 @@ class Played:
 
 def ended(life: Life, heard: Heard, *, may_go_on: bool = True) -> Violations:
     """Wait for the end of a life whose store may have failed; say what it did that it must not do."""
-    known = len(heard.failures)
+    known, refused = len(heard.failures), heard.refused
     lines, errors = life.end()
     heard.take([*life.heard, *lines])
     wrong = []
@@ -105,6 +105,10 @@ def ended(life: Life, heard: Heard, *, may_go_on: bool = True) -> Violations:
     if life.process.returncode == 0 and may_go_on:
         return _said(wrong)
     told = heard.failures[known:]
+    if any(line.startswith(b"ready") for line in [*life.heard, *lines]) and heard.refused == refused:
+        wrong.append(
+            "the store did not tell of its failure when it failed: nobody knows what was done after it"
+        )
     if len(told) != 1:
         wrong.append(
             f"ended with {life.process.returncode} and told of {len(told)} failures: {errors[-200:]!r}"
@@ -121,10 +125,13 @@ def goes_on(database: Path, heard: Heard, life: int) -> Violations:
     heard.take(lines)
     if last.process.returncode:
         return _said([f"the next process did not get to its end: {lines[-1:]} {errors[-300:]!r}"])
-    with closing(sqlite3.connect(database)) as connection:
-        (sound,) = connection.execute("PRAGMA integrity_check").fetchone()
-    wrong = [] if sound == "ok" else [f"integrity_check: {sound}"]
-    return [*_said(wrong), *check(heard.evidence(database, settled=True))]
+    try:
+        with closing(sqlite3.connect(database)) as connection:
+            (sound,) = connection.execute("PRAGMA integrity_check").fetchone()
+        wrong = [] if sound == "ok" else [f"integrity_check: {sound}"]
+        return [*_said(wrong), *check(heard.evidence(database, settled=True))]
+    except sqlite3.DatabaseError as error:
+        return _said([f"the database is damaged: {error}"])
 
 
 def _said(wrong: list[str]) -> Violations:
@@ -401,6 +408,8 @@ def play(budget: Budget) -> Record:
         caught.append(_catch(budget))
     except CannotRun as reason:
         played.not_played.append(f"{SWALLOWS}: {reason}")
+    except Exception as error:
+        _take(played, f"the hunt for {SWALLOWS}", [broken("it", error)])
     return Record(
         layer=LAYER.name,
         cases=played.counts["cases"],

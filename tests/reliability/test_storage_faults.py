@@ -4,10 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from tests.reliability.disk.lives import Heard
+from tests.reliability.evidence import Call
 from tests.reliability.programme import Budget
 from tests.reliability.storage_faults import LAYER, play
+
+
+def test_what_is_said_after_the_store_has_failed_is_noticed() -> None:
+    """Asking is nobody's fault, nor is the word of the failure itself; an acknowledgement or an effect is."""
+    call = Call(client=1, number=1, what="invoke", verb="start", run="1-1", at=0.0)
+    asked = b"call " + msgspec.json.encode(call)
+    answered = b"call " + msgspec.json.encode(msgspec.structs.replace(call, what="ok"))
+    told = b'failed {"code": "storage-failed"}'
+    heard = Heard()
+    heard.take([b"durable 1-1 1 00", b"refused", asked, answered, b"durable 1-1 2 00", told])
+
+    assert heard.after_failure == [answered, b"durable 1-1 2 00"]
 
 
 @pytest.mark.slow

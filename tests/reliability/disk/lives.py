@@ -128,6 +128,7 @@ class Heard:
     durable: dict[tuple[str, int], str] = field(default_factory=dict)
     failures: list[Mapping[str, str]] = field(default_factory=list)
     after_failure: list[bytes] = field(default_factory=list)
+    refused: int = 0
     over: int = 0
 
     def take(self, lines: Iterable[bytes]) -> None:
@@ -149,6 +150,7 @@ class Heard:
                     self.durable.setdefault((run, int(seq)), digest)
                 case b"refused":
                     failed = True
+                    self.refused += 1
                 case b"failed":
                     self.failures.append(msgspec.json.decode(rest))
                 case b"over":
