@@ -13,10 +13,14 @@ from typing import Any
 
 import pytest
 
+from tenuto.application import Handle
+from tenuto.errors import StorageFailed
 from tests.reliability.programme import Budget, Record
+from tests.reliability.simulation.disk import Disk, Store
 from tests.reliability.simulation.layer import LAYER, RARE, SEEDS_OF_BUGS
 from tests.reliability.simulation.loop import Crash, Idle, Loop
 from tests.reliability.simulation.play import play
+from tests.reliability.simulation.process import Process
 from tests.reliability.zoo import BUGS, CAUGHT_BY, ELSEWHERE, NOT_YET, TOLD
 
 SECONDS = 60.0
@@ -78,6 +82,71 @@ def test_seeds_are_played_on_their_own() -> None:
     play(4)
 
     assert play(3, traced=True).trace == first
+
+
+# ── what it sees for itself ──────────────────────────────────────────────────────────────
+
+
+def sees(text: str, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, wrong: Any) -> bool:
+    """Whether a violation that says this is found by few seeds with something put in the place of a part."""
+    monkeypatch.setattr(owner, name, wrong)
+    return any(text in violation.seen for seed in range(1, 9) for violation in play(seed).violations)
+
+
+def test_an_entry_that_becomes_another_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its number is still there, and what was shown of it is not."""
+    apply = Disk.apply
+
+    def forging(self: Disk, works: Any) -> None:
+        apply(self, works)
+        if self.transactions == 30:
+            entries = next(entries for entries in self.entries.values() if len(entries) > 1)
+            entries[1] = entries[1].replace(b"tag", b"tug")
+
+    assert sees("entry 1 was shown as durable", monkeypatch, Disk, "apply", forging)
+
+
+def test_a_store_that_fails_of_itself_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A life may only end so if the plan has a fault for it."""
+    write = Store._write
+
+    def failing(self: Store, works: Any) -> bool:
+        if self._transactions == 5:
+            raise StorageFailed("for no reason")
+        return write(self, works)
+
+    assert sees("no fault was planned", monkeypatch, Store, "_write", failing)
+
+
+def test_an_entry_that_is_written_twice_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no fault of the disk that the second is refused."""
+    apply = Disk.apply
+
+    def repeating(self: Disk, works: Any) -> None:
+        apply(self, works)
+        if self.transactions > 20 and any(batch.appends for batch, *_ in works):
+            apply(self, works)
+
+    assert sees("it was written twice", monkeypatch, Disk, "apply", repeating)
+
+
+@pytest.mark.parametrize("name", ["emit", "settle"])
+def test_a_mistake_that_a_client_is_given_is_seen(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """What an App may refuse is known; all else is its own mistake."""
+
+    async def mistaken(self: Process, *_: Any) -> None:
+        raise AttributeError("no such part")
+
+    assert sees("no such part", monkeypatch, Process, name, mistaken)
+
+
+def test_a_result_that_the_disk_does_not_have_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it is an exception."""
+
+    async def failed(self: Handle[Any]) -> None:
+        raise RuntimeError("it failed, or so")
+
+    assert sees("it failed, or so", monkeypatch, Handle, "result", failed)
 
 
 # ── the loop ─────────────────────────────────────────────────────────────────────────────

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tenuto.errors import Conflict
 from tests.reliability.programme import Budget
 from tests.reliability.reference import Reference
-from tests.reliability.stateful import EXAMPLES, ZOO, play
+from tests.reliability.stateful import EXAMPLES, ZOO, Differs, _differences, play
 
 
 @pytest.mark.slow
@@ -23,6 +24,15 @@ def test_users_observe_what_the_model_says(tmp_path: Path) -> None:
     assert all(
         record.counts[what] for what in ("answer", "signal", "emit", "cancel", "suspend", "resume", "retry")
     )
+
+
+def test_only_what_the_comparison_saw_counts() -> None:
+    """Neither an error of Python, nor a refusal, nor an assertion of somebody else is proof of a seeded bug."""
+    seen = Differs("result", "expected was 1, seen 2")
+    others = [AssertionError("of the engine"), Conflict("refused"), TimeoutError()]
+
+    assert set() == _differences(ExceptionGroup("several", others))
+    assert {"result"} == _differences(ExceptionGroup("not so each time", [*others, seen]))
 
 
 def test_the_reference_itself() -> None:
