@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from tenuto import Signal, child, race, sleep, step, workflow
-from tenuto.engine.model import SIGNAL, Answered, Arrived, CancelRequested, Event, Started
+from tenuto import Signal, child, gather, race, sleep, step, workflow
+from tenuto.engine.model import SIGNAL, Answered, Arrived, CancelRequested, Event, Started, Suspended
 from tenuto.engine.ports import Batch, RunRow, Snapshot
 from tenuto.errors import Invalid
 from tenuto.runtime.children import child_of
+from tenuto.runtime.hot import Hot
+from tenuto.runtime.memory import Memory
 from tenuto.runtime.recording import read_entry
 from tenuto.runtime.worker import Worker
 from tests.runtime.test_ahead_of_the_disk import SlowJournal, working
@@ -159,3 +162,39 @@ async def test_a_child_on_the_disk_goes_on_if_its_parents_turn_is_undone() -> No
 
     assert told == [Started]
     assert row.status == "cancelled"
+
+
+async def test_a_paused_parent_is_folded_for_all_of_its_children_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those that have something to do are taken up before it is."""
+
+    @workflow
+    async def working_kid(number: int) -> None:
+        await clean(str(number))
+
+    @workflow
+    async def large_family() -> None:
+        await gather(*(child(working_kid, number) for number in range(20)))
+
+    journal = SlowJournal(failed=lambda error: None)
+    await journal.put_documents([working_kid.document()])
+    worker = working(journal, large_family, working_kid)
+    run = await worker.start(large_family.document(), {})
+    await turns(200)
+    await worker.tell(run, Suspended(0.0))
+    worker.fail(RuntimeError("killed"))
+    worker = working(journal, large_family, working_kid)
+    folded: list[str] = []
+    fold = Memory._fold
+
+    async def noted(self: Memory, row: RunRow, *stored: Any) -> Hot:
+        folded.append(row.name)
+        return await fold(self, row, *stored)
+
+    monkeypatch.setattr(Memory, "_fold", noted)
+    count = await worker.recover()
+    await worker.close()
+
+    assert count == 21
+    assert sorted(folded) == ["large-family"] * 2 + ["working-kid"] * 20

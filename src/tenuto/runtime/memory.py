@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from tenuto.engine.model import CancelRequested, Json, StartRun, Suspended
 from tenuto.engine.ports import (
@@ -34,6 +34,12 @@ HOT_RUNS: Final = 10_000
 RECOVERY_CHUNK: Final = 500
 # How many entries of one run are read while as many are folded.
 PAGE: Final = 5_000
+
+_Awaited: TypeAlias = dict[str, frozenset[int] | None]
+"""What parents on disk wait for, as far as it was read: one of many children is folded for all of them once.
+
+Of what a parent does later while a child is on disk, the child is told by that turn.
+"""
 
 
 class Memory:
@@ -105,6 +111,7 @@ class Memory:
         Yields those that were not in memory before.
         """
         taken: set[int] = set()
+        awaited: _Awaited = {}
         for busy in (True, False):
             after = 0
             while rows := await self._journal.open_runs(after, RECOVERY_CHUNK):
@@ -119,7 +126,7 @@ class Memory:
                 ]
                 if cold:
                     taken.update(row.number for row in cold)
-                    await asyncio.shield(self._claim([row.id for row in cold], self._load_all(cold)))
+                    await asyncio.shield(self._claim([row.id for row in cold], self._load_all(cold, awaited)))
                     yield [self.runs[row.id] for row in cold if row.id in self.runs]
 
     async def unread(self, run: str) -> None:
@@ -146,7 +153,7 @@ class Memory:
     async def _load(self, run: str) -> None:
         row = await self._journal.run(run)
         if row is not None and row.ended is None:
-            await self._revive(row, *await self._journal.load(row.number))
+            await self._revive(row, *await self._journal.load(row.number), {})
 
     def renew(self, run: str) -> None:
         """Begin to load a run again that is in memory: its state there cannot be used any more."""
@@ -192,11 +199,11 @@ class Memory:
             await self._journal.flush()
         return value
 
-    async def _load_all(self, rows: Sequence[RunRow]) -> None:
+    async def _load_all(self, rows: Sequence[RunRow], awaited: _Awaited) -> None:
         stored = await self._journal.load_many([row.number for row in rows])
         for row in rows:
             try:
-                await self._revive(row, *stored[row.number])
+                await self._revive(row, *stored[row.number], awaited)
             except StorageFailed:
                 raise
             except Exception as error:
@@ -208,7 +215,9 @@ class Memory:
                     told["exception"] = error
                 asyncio.get_running_loop().call_exception_handler(told)
 
-    async def _revive(self, row: RunRow, snapshot: Snapshot | None, entries: list[bytes]) -> None:
+    async def _revive(
+        self, row: RunRow, snapshot: Snapshot | None, entries: list[bytes], awaited: _Awaited
+    ) -> None:
         try:
             hot = await self._fold(row, snapshot, entries)
         except Stuck as stuck:
@@ -216,7 +225,7 @@ class Memory:
             raise Conflict(f"the run {row.id} is kept, suspended: {stuck.message}", hint=stuck.hint) from None
         if hot.run is not None and not hot.run.over:
             hot.lie_idle()
-            hot.orphaned = await self._is_orphaned(row) and not await self._is_told(row)
+            hot.orphaned = await self._is_orphaned(row, awaited) and not await self._is_told(row)
             self.runs[row.id] = hot
 
     async def _keep(self, row: RunRow, stuck: Stuck) -> None:
@@ -279,22 +288,31 @@ class Memory:
             raise NotFound(f"the document of run {row.id} is not in the database")
         return self.define(document)
 
-    async def _is_orphaned(self, row: RunRow) -> bool:
+    async def _is_orphaned(self, row: RunRow, awaited: _Awaited) -> bool:
         """Whether the run that waited for this one does so no more: a crash came before it was told."""
         if row.parent is None or row.parent_command is None:
             return False
         parent = self.runs.get(row.parent)
-        if parent is None:
-            there = await self._journal.run(row.parent)
-            if there is None or there.ended is not None:
-                return True
-            try:
-                parent = await self._fold(there, *await self._journal.load(there.number))
-            except (Stuck, CodeMissing):
-                return False  # It waits: it goes on once its code is mended.
-            if parent.run is not None:
-                parent.definition.program.forget(parent.run.state)
-        return parent.run is not None and row.parent_command not in parent.run.open
+        if parent is not None:
+            return parent.run is not None and row.parent_command not in parent.run.open
+        if row.parent not in awaited:
+            awaited[row.parent] = await self._awaited_by(row.parent)
+        commands = awaited[row.parent]
+        return commands is not None and row.parent_command not in commands
+
+    async def _awaited_by(self, run: str) -> frozenset[int] | None:
+        """Return what a run on disk waits for; None if it goes on only once its code is mended."""
+        row = await self._journal.run(run)
+        if row is None or row.ended is not None:
+            return frozenset()
+        try:
+            hot = await self._fold(row, *await self._journal.load(row.number))
+        except (Stuck, CodeMissing):
+            return None
+        if hot.run is None:
+            return None
+        hot.definition.program.forget(hot.run.state)
+        return frozenset(hot.run.open)
 
     async def _is_told(self, row: RunRow) -> bool:
         """Whether a run has heard already that it is not needed: told again, its code could not clean up."""
