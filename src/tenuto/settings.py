@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tenuto.errors import InvalidInput
+from tenuto.numbers import whole_number
 
 SECRET_PREFIX: Final = "TENUTO_SECRET_"  # noqa: S105  # the prefix of names, not a secret
 DEFAULT_DATABASE: Final = Path(".tenuto/tenuto.db")
@@ -118,11 +119,12 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
 
 def _number(environment: Mapping[str, str], name: str, default: int, most: int) -> int:
     text = environment.get(name) or str(default)
-    if not text.isdecimal() or len(text) > 9 or not 1 <= int(text) <= most:
+    number = whole_number(text, most)
+    if not number:
         raise InvalidInput(
             f"{name} is {text!r}", hint=f"it is a whole number from 1 to {most}; without it {default}"
         )
-    return int(text)
+    return number
 
 
 def secret_variable(name: str) -> str:

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from tests.architecture.modules import Module, modules, parse
 
 DECISIONS = {"engine", "events", "language", "authoring", "governance", "plugin"}
-WORDS = {"errors", "settings"}
+WORDS = {"errors", "numbers", "settings"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
-    "settings": {"errors"},
+    "numbers": set(),
+    "settings": {"errors", "numbers"},
     "engine": {"errors"},
     "events": {"errors", "engine"},
     "language": {"errors", "engine"},
@@ -21,7 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "operations": DECISIONS | WORDS,
     "runtime": DECISIONS | WORDS,
     "storage": {"errors", "settings", "engine", "events", "governance"},
-    "connectors": {"errors", "plugin"},
+    "connectors": {"errors", "numbers", "plugin"},
     "cli": DECISIONS | WORDS | {"operations"},
     "__main__": {"app"},
     "opening": DECISIONS | WORDS | {"operations", "runtime", "storage"},

@@ -348,8 +348,11 @@ async def test_a_server_that_is_down_is_transient(invoke: Invoke, fault_of: Faul
     assert PASSWORD not in str(fault)
 
 
-async def test_a_server_address_of_another_form_is_told(invoke: Invoke, fault_of: FaultOf) -> None:
-    """An address that cannot be right is a configuration fault that shows the right form."""
-    fault = await fault_of(invoke("ldap.search", server="http://x", base=""))
+@pytest.mark.parametrize("server", ["http://x", "ldap://x:0", "ldap://x:65925", "ldap://x:²", "ldap://"])
+async def test_a_server_address_of_another_form_is_told(
+    invoke: Invoke, fault_of: FaultOf, server: str
+) -> None:
+    """An address that cannot be right is a configuration fault: some would take port 65925 for 389."""
+    fault = await fault_of(invoke("ldap.search", server=server, base=""))
 
     assert "`server` is not of the form ldap://host:389 or ldaps://host:636" == fault.detail

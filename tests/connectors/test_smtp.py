@@ -186,3 +186,16 @@ async def test_a_mail_needs_content_and_somebody(
         )
         for fault in faults
     ]
+
+
+async def test_a_port_that_cannot_be_is_told_and_nothing_is_sent(
+    invoke: Invoke, fault_of: FaultOf, smtp_server: SmtpServer
+) -> None:
+    """The resolver takes it modulo 65536: the login would go to another port."""
+    server = {"host": "localhost", "port": 65_536 + smtp_server.port, "tls": "none"}
+    fault = await fault_of(invoke("smtp.send", server=server, **MAIL))
+
+    assert fault.type.endswith("/configuration")
+    assert fault.detail is not None
+    assert fault.detail.endswith("cannot be: ports are 1 to 65535")
+    assert smtp_server.messages == []

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Final
 
+from tenuto.numbers import whole_number
 from tenuto.plugin import configuration_fault
 
 NAMES_SHOWN: Final = 20
@@ -53,7 +54,7 @@ def endpoint_of(endpoint: Any, where: str = "endpoint") -> tuple[str, Mapping[st
 
 def is_place(name: str, items: Sequence[Any]) -> bool:
     """Tell whether a step of a JSON pointer is the place of an item of an array."""
-    return name.isascii() and name.isdigit() and len(name) < 10 and int(name) < len(items)
+    return whole_number(name, len(items) - 1) is not None
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

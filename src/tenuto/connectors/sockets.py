@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from tenuto.numbers import PORT_MAX, port_number
 from tenuto.plugin import Call, communication_fault, configuration_fault
 
 
@@ -45,6 +46,9 @@ def answers_of(server: str) -> Iterator[None]:
 
 async def open_socket(call: Call, host: str, port: int) -> socket.socket:
     """Return a connected, non-blocking TCP socket to where the network maps `host:port`."""
+    if not 1 <= port <= PORT_MAX:
+        # The resolver would make another port of it, where credentials do not belong.
+        raise configuration_fault(f"`{host}:{port}` cannot be: ports are 1 to {PORT_MAX}")
     loop = asyncio.get_running_loop()
     place, place_port = call.network.address(host, port)
     failure: OSError = socket.gaierror(socket.EAI_NONAME, "no address")
@@ -95,11 +99,8 @@ def split_url(url: str, ports: dict[str, int], what: str) -> tuple[str, str, int
         port = port.removeprefix(":")
     elif ":" in place:
         host, _, port = place.rpartition(":")
-    known = " or ".join(f"{name}://host:{number}" for name, number in ports.items())
-    if not separator or scheme not in ports or not host or "@" in host or (port and not _is_port(port)):
+    number = port_number(port) if port else ports.get(scheme)
+    if not separator or scheme not in ports or not host or "@" in host or number is None:
+        known = " or ".join(f"{name}://host:{number}" for name, number in ports.items())
         raise configuration_fault(f"{what} is not of the form {known}")
-    return scheme, host, int(port) if port else ports[scheme]
-
-
-def _is_port(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 5
+    return scheme, host, number

@@ -18,6 +18,7 @@ from tenuto.engine.model import Entry, Json, Started
 from tenuto.engine.ports import DocumentRow, Journal, RunRow
 from tenuto.errors import Fault, Invalid, InvalidInput, NotFound
 from tenuto.governance.secrets import MASK, redact, texts_in
+from tenuto.numbers import whole_number
 from tenuto.operations.history import entries
 
 FORMAT: Final = 1
@@ -160,9 +161,9 @@ def _blank(data: Json, steps: list[str], texts: list[str], pointer: str) -> Json
             hint=f"there are: {', '.join(data) or 'no members'}",
         )
     if isinstance(data, list):
-        is_place = step.isdecimal() and len(step) < 10
-        places = range(len(data)) if step == _EVERY else [int(step)] if is_place else []
-        if step == _EVERY or (places and places[0] < len(data)):
+        place = whole_number(step, len(data) - 1)
+        places = range(len(data)) if step == _EVERY else [] if place is None else [place]
+        if step == _EVERY or places:
             return [
                 _blank(each, rest, texts, pointer) if i in places else each for i, each in enumerate(data)
             ]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from tenuto.errors import InvalidInput
+from tenuto.numbers import port_number
 
 Place = tuple[str, int]
 
@@ -35,12 +36,13 @@ def _place(text: str, whole: str) -> Place:
         raise InvalidInput(
             f"cannot read the mapping `{whole}`: `{text}` is not HOST:PORT", hint=f"write {_RESOLVE_FORM}"
         )
-    if not (port.isascii() and port.isdigit() and len(port) < 9 and 1 <= int(port) <= 65535):
+    number = port_number(port)
+    if number is None:
         raise InvalidInput(
             f"cannot read the mapping `{whole}`: `{port}` is not a port (1 to 65535)",
             hint=f"write {_RESOLVE_FORM}",
         )
-    return host.lower(), int(port)
+    return host.lower(), number
 
 
 def parse_resolve(text: str) -> dict[Place, Place]:
