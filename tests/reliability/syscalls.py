@@ -25,16 +25,17 @@ import re
 import shutil
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Final
 from unittest import mock
 
+from tests.reliability.disk.tracing import check_may_trace
 from tests.reliability.evidence import Violation
-from tests.reliability.house.driver import House, unplayable
+from tests.reliability.house.driver import House, noticed, unplayable
 from tests.reliability.house.ledger import Ledger
 from tests.reliability.house.lives import Died, Nursery
 from tests.reliability.house.squeezed import squeezed
@@ -110,10 +111,11 @@ AT_NIGHT: Final = (
     Scene("large", "opened", "by_the_writer", kinds=(("large", 1), ("rounds", 3), ("listening", 1))),
     Scene("squeezed", "opened", "squeezed_and_written", kinds=(("everything", 1), ("telling", 2))),
 )
-WITH_BUGS: Final = tuple(
-    Scene("early", "opened", "by_the_writer", bug=bug)
-    for bug in ("acknowledged before the commit", "commands before the fsync")
-)
+WITH_BUGS: Final = {
+    "acknowledged before the commit": ("I1", "I7", "promise"),
+    "commands before the fsync": ("I4", "I5", "promise"),
+}
+"""Bugs of the zoo, and the invariants that may show each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +203,10 @@ class Stage:
                 await self._through(house, story)
             await house.settle(PATIENCE_SECONDS)
             await house.stop()
+        except BaseException:
+            with suppress(ProcessLookupError):
+                tracer.terminate()  # It lets go of a process that may still be there.
+            raise
         finally:
             story.cancel()
             await tracer.wait()
@@ -244,21 +250,54 @@ async def _story(house: House, scene: Scene) -> None:
 
 
 def play(budget: Budget) -> Record:
-    """Kill at as many points as the budget has; at each one if it has more."""
-    began = time.monotonic()
+    """Kill at as many points as the budget has; at each one if it has more.
+
+    What breaks off once it is known that processes can be traced here is a finding.
+    """
+    played = Played(time.monotonic())
     try:
         strace = program("strace", "strace")
-        return asyncio.run(_play(budget, strace, began))
+        check_may_trace()
     except CannotRun as reason:
+        return played.record(f"all of it: {reason}")
+    try:
+        asyncio.run(_play(budget, strace, played))
+    except Exception as error:
+        played.take("the layer", [unplayable(error)])
+    return played.record()
+
+
+@dataclass(slots=True)
+class Played:
+    """What was done and found so far."""
+
+    began: float
+    violations: list[Violation] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    failing: list[str] = field(default_factory=list)
+    caught: list[Caught] = field(default_factory=list)
+
+    def take(self, case: str, found: Sequence[Violation]) -> None:
+        """Add what a case has shown."""
+        self.violations += found
+        self.failing += [case] if found else []
+
+    def record(self, *not_played: str) -> Record:
+        """Return all of it."""
         return Record(
-            layer=LAYER.name, cases=0, seconds=time.monotonic() - began, not_played=(f"all of it: {reason}",)
+            layer=LAYER.name,
+            cases=self.counts["kills"],
+            seconds=time.monotonic() - self.began,
+            counts=dict(sorted(self.counts.items())),
+            violations=tuple(self.violations),
+            failing=tuple(self.failing),
+            caught=tuple(self.caught),
+            not_played=not_played,
         )
 
 
-async def _play(budget: Budget, strace: Path, began: float) -> Record:
-    violations: list[Violation] = []
-    counts: Counter[str] = Counter()
-    failing: list[str] = []
+async def _play(budget: Budget, strace: Path, played: Played) -> None:
+    counts = played.counts
     with Nursery() as nursery:
         stage = Stage(budget.folder, strace, nursery)
         await stage.prepare()
@@ -269,29 +308,32 @@ async def _play(budget: Budget, strace: Path, began: float) -> Record:
 
         async def work() -> None:
             for point in chosen:
-                try:
-                    reached, found = await stage.case(point)
-                except Exception as error:
-                    reached, found = True, [unplayable(error)]
+                reached, found = await _case(stage, point)
                 counts["kills" if reached else "points not reached again"] += 1
                 counts[f"kills at {point.call}"] += reached
                 counts[f"kills in {point.scene.name}"] += reached
-                violations.extend(found)
-                failing.extend([str(point)] if found else [])
+                played.take(str(point), found)
                 if budget.over():
                     return
 
         await asyncio.gather(*[work() for _ in range(AT_ONCE)])
-        caught = [await _catch(stage, scene) for scene in WITH_BUGS]
-    return Record(
-        layer=LAYER.name,
-        cases=counts["kills"],
-        seconds=time.monotonic() - began,
-        counts=dict(sorted(counts.items())),
-        violations=tuple(violations),
-        failing=tuple(failing),
-        caught=tuple(caught),
-    )
+        longest = 0
+        for bug in WITH_BUGS:
+            caught = await _catch(stage, bug)
+            played.caught.append(caught)
+            longest = max(longest, caught.cases or CONTROLS_MAX)
+        for number in range(longest):
+            point = _early(None, number)
+            _, found = await _case(stage, point)
+            played.take(f"without a bug:{point}", found)
+        counts["kills of hunts, without a bug"] = longest
+
+
+async def _case(stage: Stage, point: Point) -> tuple[bool, list[Violation]]:
+    try:
+        return await stage.case(point)
+    except Exception as error:
+        return True, [unplayable(error)]
 
 
 def _points(scene: Scene, golden: Counter[str]) -> list[Point]:
@@ -312,7 +354,12 @@ def _chosen(points: list[Point], budget: Budget) -> list[Point]:
     return chosen
 
 
-async def _catch(stage: Stage, scene: Scene) -> Caught:
+def _early(bug: str | None, number: int) -> Point:
+    """Return the point of a hunt: one write after the other of a process that has a bug, or none."""
+    return Point(Scene("early", "opened", "by_the_writer", bug=bug), "pwrite64", 13 + 4 * number)
+
+
+async def _catch(stage: Stage, bug: str) -> Caught:
     """Kill a process that has a bug at one write after the other, until that is noticed.
 
     Not at syncs: what is written survives the process, and only a power failure would show what is not synced.
@@ -320,12 +367,12 @@ async def _catch(stage: Stage, scene: Scene) -> Caught:
     began, kills = time.monotonic(), 0
     by: tuple[str, ...] = ()
     for number in range(CONTROLS_MAX):
-        _, found = await stage.case(Point(scene, "pwrite64", 13 + 4 * number))
+        _, found = await _case(stage, _early(bug, number))
         kills += 1
-        by = tuple(sorted({violation.invariant for violation in found}))
+        by = noticed(found, WITH_BUGS[bug])
         if by:
             break
-    return Caught(bug=scene.bug or "", cases=kills if by else None, by=by, seconds=time.monotonic() - began)
+    return Caught(bug=bug, cases=kills if by else None, by=by, seconds=time.monotonic() - began)
 
 
-LAYER: Final = Layer("L4", "SIGKILL at each call to the system", play, 1000.0)
+LAYER: Final = Layer("L4", "SIGKILL at each call to the system", play, 1000.0, tuple(WITH_BUGS))
