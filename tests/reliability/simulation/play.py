@@ -363,6 +363,8 @@ class _Play:
         for _, data in self.disk.journal(number):
             entry = msgspec.json.decode(data, type=Entry)
             run, _ = advance(program, run, entry.event, entry.notes)
+            if run.state is None:
+                continue  # It says so far only that it begins again, with another's history.
             with suppress(KeyError):
                 places.append(program.query(run.state, "place"))
         if run is not None and run.state is not None:
