@@ -310,11 +310,16 @@ _PARSED: Final[OrderedDict[str, dict[str, Any]]] = OrderedDict()
 
 @contextmanager
 def reading(uri: str, what: str) -> Iterator[None]:
-    """Raise a `validation` fault for a document that is built otherwise than its kind demands."""
+    """Raise a `validation` fault for a document that is built otherwise than its kind demands.
+
+    Where that matters the readers say themselves what is wrong and where; this is for the rest.
+    """
     try:
         yield
     except (AttributeError, LookupError, TypeError, ValueError) as error:
-        raise validation_fault(f"{place_of(uri)} is no valid {what} document: {error}") from error
+        raise validation_fault(
+            f"{place_of(uri)} is no valid {what} document: something in it is not built as {what} says"
+        ) from error
 
 
 def follow(document: Mapping[str, Any], node: Any) -> Any:

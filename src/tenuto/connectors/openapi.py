@@ -84,7 +84,14 @@ async def call(
 def request_of(document: dict[str, Any], uri: str, operation: str, values: Mapping[str, Any]) -> Request:
     """Return the request that calls an operation of a document with these values."""
     with reading(uri, "OpenAPI"):
-        return build_request(find_operation(document, uri, operation), values)
+        found = find_operation(document, uri, operation)
+        server = server_of(found)
+    try:
+        return build_request(found, server, values)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise validation_fault(
+            f"{found.label} cannot be called with these parameters as {place_of(uri)} describes it"
+        ) from error
 
 
 # ── finding the operation ────────────────────────────────────────────────────────────────
@@ -139,8 +146,8 @@ def _parameters(
 # ── making the request ───────────────────────────────────────────────────────────────────
 
 
-def build_request(operation: Operation, values: Mapping[str, Any]) -> Request:
-    """Return the request that calls an operation with these values, or raise a fault naming what is wrong."""
+def build_request(operation: Operation, server: str, values: Mapping[str, Any]) -> Request:
+    """Return the request that calls an operation of a server, or raise a fault naming what is wrong."""
     left = dict(values)
     path, query, headers, cookies, form = operation.path, [], [], [], {}
     missing: list[str] = []
@@ -186,7 +193,7 @@ def build_request(operation: Operation, values: Mapping[str, Any]) -> Request:
         content_type, body = _body(operation, left)
     if content_type:
         headers.append(("Content-Type", content_type))
-    uri = server_of(operation).rstrip("/") + _checked_path(operation, path)
+    uri = server.rstrip("/") + _checked_path(operation, path)
     if query:
         uri += ("&" if "?" in uri else "?") + "&".join(query)
     return Request(method=operation.method, uri=uri, headers=tuple(headers), body=body)
@@ -357,13 +364,7 @@ def server_of(operation: Operation) -> str:
     """Return the URL under which the operation's path lies."""
     if operation.is_swagger:
         return _swagger_server(operation)
-    servers = (
-        operation.definition.get("servers")
-        or operation.item.get("servers")
-        or operation.document.get("servers")
-        or []
-    )
-    server = servers[0] if servers else {"url": "/"}
+    server = _server(operation)
     variables = object_of(server, "variables", "server")
 
     def filled(match: re.Match[str]) -> str:
@@ -381,6 +382,34 @@ def server_of(operation: Operation) -> str:
             "was not fetched over HTTP: give the server an absolute URL"
         )
     return url.partition("?")[0].partition("#")[0]
+
+
+def _server(operation: Operation) -> Mapping[str, Any]:
+    """Return the first server of the operation, of its path, or of the document."""
+    path = "/paths/" + operation.path.replace("~", "~0").replace("/", "~1")
+    levels = (
+        (operation.definition, f"{path}/{operation.method}/servers"),
+        (operation.item, f"{path}/servers"),
+        (operation.document, "/servers"),
+    )
+    for level, place in levels:
+        servers = level.get("servers")
+        if not servers:
+            continue
+        if not isinstance(servers, list):
+            raise _misbuilt(operation, place, "an array")
+        if not isinstance(servers[0], Mapping):
+            raise _misbuilt(operation, f"{place}/0", "an object")
+        if not isinstance(servers[0].get("url", "/"), str):
+            raise _misbuilt(operation, f"{place}/0/url", "a text")
+        return servers[0]
+    return {}
+
+
+def _misbuilt(operation: Operation, place: str, wanted: str) -> Faulted:
+    return validation_fault(
+        f"{place_of(operation.uri)} is no valid OpenAPI document: {place} is not {wanted}"
+    )
 
 
 def _swagger_server(operation: Operation) -> str:

@@ -344,6 +344,35 @@ async def test_a_document_that_cannot_be_used_says_why(
     assert ["/doc"] == server.paths()
 
 
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ({"servers": [1]}, "/servers/0 is not an object"),
+        ({"servers": {"url": 2}}, "/servers is not an array"),
+        ({"servers": [{"url": 2}]}, "/servers/0/url is not a text"),
+        ({"paths": {"/a": {"get": {"operationId": "x", "servers": [1]}}}}, "/paths/~1a/get/servers/0 is not"),
+        ({"paths": {"/a": {"servers": "s", "get": {"operationId": "x"}}}}, "/paths/~1a/servers is not"),
+        ({"paths": {"/a": {"get": {"operationId": "x", "parameters": 1}}}}, "is no valid OpenAPI document"),
+        ({"components": {"securitySchemes": {"a": 1}}}, "operation `x` cannot be called with these"),
+    ],
+)
+async def test_a_document_built_otherwise_is_told_in_the_words_of_its_kind(
+    server: Any, call: Call, document: Any, words: str
+) -> None:
+    """Where, if that is known; what Python says of it helps nobody."""
+    paths = {"/a": {"get": {"operationId": "x"}}}
+    server.routes["/doc"] = lambda request, received: web.json_response(
+        {"openapi": "3.0.0", "paths": paths, **document}
+    )
+
+    with pytest.raises(Faulted) as caught:
+        await openapi.call(call, document=server.url("/doc"), operationId="x")
+
+    assert caught.value.fault.type.endswith("/validation")
+    assert words in str(caught.value.fault.detail)
+    assert "object has no attribute" not in str(caught.value.fault.detail)
+
+
 async def test_a_local_document_needs_an_absolute_server(
     server: Any, tmp_path: Path, make_call: Callable[..., Call]
 ) -> None:
