@@ -347,3 +347,25 @@ async def test_secrets_are_references_in_the_child_too() -> None:
         )
 
         assert {"auth": "Bearer \x01n1:api.token\x01", "ok": True} == value
+
+
+@pytest.mark.slow
+async def test_a_system_that_does_not_say_how_large_a_process_is_evaluates_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on macOS: the same answers, and the same bound on time."""
+    child = tmp_path / "child.py"
+    text = evaluation._CHILD.read_text()
+    child.write_text(text.replace("/proc/self/statm", "/nowhere/statm"))
+    monkeypatch.setattr(evaluation, "_CHILD", child)
+    async with evaluating(time_limit_seconds=0.2, memory_limit_bytes=256 << 20) as evaluator:
+        first = await evaluator.evaluate("add", [1, 2], {}, 0)
+        (pid,) = processes(evaluator)
+        refused = await failure(evaluator, "last(range(1e12))")
+        again = await evaluator.evaluate("add", [3, 4], {}, 0)
+        (later,) = processes(evaluator)
+
+    assert "/nowhere/statm" in child.read_text()
+    assert (first, again) == (3, 7)
+    assert pid != later
+    assert "time" in refused.message

@@ -22,6 +22,9 @@ from typing import Any, BinaryIO
 CACHED_PROGRAMS = 32
 """How many compiled programs are kept."""
 
+STATM = "/proc/self/statm"
+"""Where Linux says how large a process is."""
+
 SLACK_BYTES = 32 * 1024 * 1024
 """How much the process may have grown after an answer before it ends itself."""
 
@@ -53,12 +56,18 @@ class Child:
         self.memory_bytes = memory_bytes
         self.result_bytes = result_bytes
         self.programs: dict[str, Any] = {}
-        self.statm = os.open("/proc/self/statm", os.O_RDONLY)
+        # Only Linux says how large the process is, and holds it to a bound on that; elsewhere the largest
+        # size that it has had tells when it has to end, and one program that takes too much is not stopped.
+        self.statm = os.open(STATM, os.O_RDONLY) if os.path.exists(STATM) else None
         self.page = resource.getpagesize()
         self.baseline = 0
 
     def size_bytes(self) -> int:
-        """Return how much address space the process has."""
+        """Return how much address space the process has; where that is not known, how much memory it had."""
+        if self.statm is None:
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+                1 if sys.platform == "darwin" else 1024
+            )
         return int(os.pread(self.statm, 64, 0).split()[0]) * self.page
 
     def compiled(self, text: str) -> Any:
@@ -76,14 +85,16 @@ class Child:
         self.baseline = self.size_bytes()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_NOFILE, (self.statm + 1, self.statm + 1))
+        files = 3 if self.statm is None else self.statm + 1
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 
     def answer(self, program: str, document: str) -> tuple[bytes, bytes]:
         """Return the kind and the bytes of the answer to a request."""
         used = resource.getrusage(resource.RUSAGE_SELF)
         seconds = int(used.ru_utime + used.ru_stime + self.seconds) + 2
         restrict(resource.RLIMIT_CPU, seconds)
-        restrict(resource.RLIMIT_AS, self.size_bytes() + self.memory_bytes)
+        if self.statm is not None:
+            restrict(resource.RLIMIT_AS, self.size_bytes() + self.memory_bytes)
         signal.setitimer(signal.ITIMER_PROF, self.seconds)
         try:
             outcome = self.compiled(program).input_text(document).first()
@@ -100,7 +111,8 @@ class Child:
             return b"E", str(error).encode()
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
-            restrict(resource.RLIMIT_AS, None)
+            if self.statm is not None:
+                restrict(resource.RLIMIT_AS, None)
         return (b"V", encoded) if len(encoded) <= self.result_bytes else (b"L", b"expression-result")
 
     def serve(self, source: BinaryIO, target: BinaryIO) -> None:
