@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -29,7 +31,7 @@ from typing import Any, Final, NoReturn
 
 from tests.reliability.house.lives import descendants
 from tests.reliability.page import broke_off, not_hunted, written
-from tests.reliability.programme import Budget, Layer, Record, broken
+from tests.reliability.programme import INTERRUPTED, Budget, Layer, Record, broken
 
 HERE: Final = Path(__file__).parent
 HOMES: Final = (
@@ -51,6 +53,9 @@ WEIGHTS: Final = {"L2": 4.0, "L3": 2.0, "L5": 2.0, "L10": 2.0, "L11": 2.0}
 FULL_MINUTES: Final = 60.0
 """In so long a play every seeded bug has to be hunted."""
 PROGRESS_SECONDS: Final = 30.0
+ENDING_SECONDS_MAX: Final = 10.0
+_folders: Final[list[Path]] = []
+"""Where the layer is played that is being played."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -77,6 +82,7 @@ def play(chosen: Sequence[Layer], minutes: float, seed: int, records: list[Recor
             ) as folder,
             _progress(layer.name, deadline),
         ):
+            _folders[:] = [Path(folder)]
             record = _played(layer, Budget(Path(folder), seed, layer.nightly, deadline))
         records.append(record)
         tell(layer, record)
@@ -150,15 +156,29 @@ def sound(layers: Sequence[Layer], records: Sequence[Record], minutes: float) ->
 def _interrupt(number: int, frame: Any) -> NoReturn:
     """End all processes that the play has begun, so that nobody waits for them, and then the play."""
     signal.signal(number, signal.SIG_DFL)
-    end_children()
+    INTERRUPTED.set()
+    threading.Thread(target=_end_children, args=[number], daemon=True).start()
     raise Interrupted(number)
 
 
-def end_children() -> None:
-    """End all processes below this one."""
-    for pid in descendants(os.getpid()):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+def _end_children(number: int) -> None:
+    """End all processes below this one, and those that a case begins that was about to; at last this one too.
+
+    A case may wait for ever for what it does not get any more.
+    """
+    deadline = time.monotonic() + ENDING_SECONDS_MAX
+    while time.monotonic() < deadline:
+        for pid in descendants(os.getpid()):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.1)
+    for folder in _folders:
+        for line in Path("/proc/mounts").read_text().splitlines():
+            if (place := Path(line.split()[1])).is_relative_to(folder):
+                subprocess.run(["umount", "--lazy", str(place)], check=False)
+        shutil.rmtree(folder, ignore_errors=True)
+    print("interrupted: the layer that was played did not end of itself", flush=True)
+    os._exit(128 + number)
 
 
 def main() -> None:
@@ -186,7 +206,6 @@ def main() -> None:
     try:
         play(chosen, options.minutes, options.seed, records)
     except Interrupted as interrupted:
-        end_children()
         left_out = ", ".join(names[len(records) :])
         print(
             f"interrupted: {left_out} not played to the end" + (", no page written" if options.page else "")

@@ -28,7 +28,7 @@ from tests.reliability.evidence import Violation
 from tests.reliability.fuzzing import controls
 from tests.reliability.fuzzing.child import BEAT_BYTES, TARGETS, Beat, Done, Line
 from tests.reliability.fuzzing.target import Finding
-from tests.reliability.programme import Budget, Caught, Layer, Record, at_once
+from tests.reliability.programme import INTERRUPTED, Budget, Caught, Layer, Record, at_once
 
 SECONDS: Final = 0.3
 """How long CI fuzzes each parser."""
@@ -67,7 +67,7 @@ def fuzzed(
 ) -> Found:
     """Fuzz parsers one after the other, in a process that is replaced if it hangs or dies."""
     found, left = Found(), list(names)
-    while left:
+    while left and not INTERRUPTED.is_set():
         left = _one_child(
             left,
             folder,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -10,10 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from tests.reliability.evidence import Violation
+
+INTERRUPTED: Final = threading.Event()
+"""Set once somebody wants the whole programme to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +39,8 @@ class Budget:
         return max(1, round(ci * self.scale))
 
     def over(self) -> bool:
-        """Whether time is up."""
-        return time.monotonic() >= self.deadline
+        """Whether time is up, or somebody wants this to end."""
+        return INTERRUPTED.is_set() or time.monotonic() >= self.deadline
 
 
 class Caught(msgspec.Struct, frozen=True, kw_only=True):
