@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Final
 
 import msgspec
@@ -24,13 +22,8 @@ from tenuto.engine.model import (
     Answered,
     Arrived,
     CancelRequested,
-    Drop,
     Emit,
-    Entry,
-    Evaluate,
     Event,
-    Failed,
-    Finish,
     Json,
     Listen,
     Open,
@@ -38,101 +31,17 @@ from tenuto.engine.model import (
     Restarted,
     Resumed,
     Started,
-    StartRun,
     Suspended,
     Wake,
 )
-from tenuto.engine.ports import RunRow
 from tenuto.runtime.children import NOT_NEEDED
-from tests.reliability.evidence import Call, Effect, Evidence, Replay, Violation, digest_of
+from tests.reliability.cases import Case, Told, performs
+from tests.reliability.evidence import Effect, Evidence, Replay, Violation, digest_of
 
-_Wanted = Perform | Evaluate | Wake | Listen | Emit | StartRun | Drop | Finish
-_entries = msgspec.json.Decoder(Entry)
-_wanted = msgspec.json.Decoder(list[_Wanted])
 _open = msgspec.json.Decoder(Open)
 _encoder = msgspec.json.Encoder()
 
 Found = Iterator[Violation]
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A command, and the entry that asked for it."""
-
-    seq: int
-    command: Open
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a command ended, and which entry says so."""
-
-    seq: int
-    event: Answered | Failed
-
-
-@dataclass(frozen=True)
-class Told:
-    """One run as its journal tells it.
-
-    `entries` are (seq, entry), the first `shared` of them those of a history that it took over; `damaged` says
-    why they could not all be read. `outcomes` are all that were recorded, by command. `asked` and `finish` come from the folds: `finish` is (seq, how) of the run's end.
-    """
-
-    row: RunRow
-    entries: list[tuple[int, Entry]]
-    shared: int
-    damaged: str | None
-    outcomes: Mapping[int, list[Outcome]]
-    asked: Mapping[int, Asked]
-    dropped: Mapping[int, int]
-    finish: list[tuple[int, Finish]]
-    replay: Replay | None
-
-    def time(self, seq: int) -> float:
-        """Return the time of an entry; that of the row's last change if the entry is not there."""
-        return self.entries[seq - 1][1].event.time if seq <= len(self.entries) else self.row.updated
-
-    def own(self) -> Iterator[tuple[int, Event]]:
-        """Yield seq and event of what this run recorded itself."""
-        for seq, entry in self.entries:
-            if seq > self.shared:
-                yield seq, entry.event
-
-
-class Case:
-    """Evidence, with everything in it decoded once."""
-
-    def __init__(self, evidence: Evidence) -> None:
-        self.evidence = evidence
-        self.runs = {
-            run: _told(row, stored, next(iter(evidence.replays.get(run, ())), None))
-            for run, (row, stored) in evidence.journals.items()
-        }
-
-    @cached_property
-    def calls(self) -> list[tuple[Call, str]]:
-        """What clients asked, in their order, each with its end: `ok`, `fail` or `info`."""
-        ends = {
-            (line.client, line.number): line.what for line in self.evidence.calls if line.what != "invoke"
-        }
-        asked = [line for line in self.evidence.calls if line.what == "invoke"]
-        return [(line, ends.get((line.client, line.number), "info")) for line in asked]
-
-    @cached_property
-    def effects(self) -> Mapping[str, list[Effect]]:
-        """What the world felt, by run."""
-        found: dict[str, list[Effect]] = defaultdict(list)
-        for effect in self.evidence.effects:
-            found[effect.run].append(effect)
-        return found
-
-    def durable_at(self, run: str, seq: int, time: float) -> float | None:
-        """Return when an entry was durable at the latest, by the ledger's clock; None if nobody knows."""
-        seen = self.evidence.seen_at.get((run, seq))
-        if seen is not None:
-            return seen
-        return time if self.evidence.clocks_agree else None
 
 
 def check(evidence: Evidence) -> list[Violation]:
@@ -143,35 +52,6 @@ def check(evidence: Evidence) -> list[Violation]:
 def check_case(case: Case) -> list[Violation]:
     """Return everything in evidence that is decoded already that contradicts the promise."""
     return [violation for invariant in INVARIANTS for violation in invariant(case)]
-
-
-def _told(row: RunRow, stored: Sequence[tuple[int, bytes]], replay: Replay | None) -> Told:
-    entries: list[tuple[int, Entry]] = []
-    outcomes: dict[int, list[Outcome]] = {}
-    damaged, shared = None, 0
-    for seq, data in stored:
-        try:
-            entry = _entries.decode(data)
-        except msgspec.DecodeError as error:
-            damaged = damaged or f"entry {seq} cannot be read: {error}"
-            continue
-        entries.append((seq, entry))
-        if isinstance(entry.event, Restarted):
-            shared = seq + 1  # the event that begins the task is told again after this one
-        if isinstance(entry.event, Answered | Failed):
-            outcomes.setdefault(entry.event.id, []).append(Outcome(seq, entry.event))
-    asked: dict[int, Asked] = {}
-    dropped: dict[int, int] = {}
-    finish: list[tuple[int, Finish]] = []
-    for seq, data in enumerate(replay.wanted if replay else (), 1):
-        for command in _wanted.decode(data) if data != b"[]" else ():
-            if isinstance(command, Finish):
-                finish.append((seq, command))
-            elif isinstance(command, Drop):
-                dropped[command.id] = seq
-            else:
-                asked.setdefault(command.id, Asked(seq, command))
-    return Told(row, entries, shared, damaged, outcomes, asked, dropped, finish, replay)
 
 
 # ── I1, I2: runs ─────────────────────────────────────────────────────────────────────────
@@ -350,15 +230,6 @@ def effects_follow_from_the_journal(case: Case) -> Found:
         yield from _with_other_keys(run, told)
 
 
-def performs(told: Told) -> dict[tuple[str, int], list[Perform]]:
-    """Return the actions that a run asked for, by key and attempt."""
-    found: dict[tuple[str, int], list[Perform]] = {}
-    for asked in told.asked.values():
-        if isinstance(asked.command, Perform):
-            found.setdefault((asked.command.key, asked.command.attempt), []).append(asked.command)
-    return found
-
-
 def _within_its_time(case: Case, told: Told, asked: Sequence[Perform], effect: Effect) -> Found:
     if case.evidence.clocks_agree:
         seq = min(told.asked[command.id].seq for command in asked)
@@ -371,16 +242,16 @@ def _within_its_time(case: Case, told: Told, asked: Sequence[Perform], effect: E
     latest, entry = 0.0, 0
     for command in asked:
         outcomes, dropped = told.outcomes.get(command.id), told.dropped.get(command.id)
-        seq = outcomes[0].seq if outcomes else dropped
-        at = None if seq is None else case.durable_at(effect.run, seq, told.time(seq))
-        if seq is None or at is None:
+        over = outcomes[0].seq if outcomes else dropped
+        at = None if over is None else case.durable_at(effect.run, over, told.time(over))
+        if over is None or at is None:
             return
-        answered = bool(outcomes) and isinstance(outcomes[0].event, Answered)
-        latest, entry = max((latest, entry), (at + (not answered) * case.evidence.under_way_seconds, seq))
+        answered = outcomes is not None and isinstance(outcomes[0].event, Answered)
+        latest, entry = max((latest, entry), (at + (not answered) * case.evidence.under_way_seconds, over))
     if effect.at > latest:
-        over = "it was dropped" if outcomes is None else "its outcome was recorded"
+        cause = "it was dropped" if outcomes is None else "its outcome was recorded"
         seen = (
-            f"attempt {effect.attempt} of {effect.task} ran {effect.at - latest:.6g} s too late after {over}"
+            f"attempt {effect.attempt} of {effect.task} ran {effect.at - latest:.6g} s too late after {cause}"
         )
         yield Violation("I4", effect.run, f"{seen} (life {effect.life}, entry {entry})")
 

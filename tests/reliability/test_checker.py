@@ -26,7 +26,8 @@ from tenuto.engine.model import (
     Wake,
 )
 from tenuto.engine.ports import RunRow
-from tests.reliability.checker import Case, check, performs
+from tests.reliability.cases import Case, performs
+from tests.reliability.checker import check
 from tests.reliability.evidence import Call, Effect, Evidence, digest_of
 from tests.reliability.simulation.play import play
 
