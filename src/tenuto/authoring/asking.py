@@ -59,8 +59,8 @@ def context_of(execution: Execution) -> Context:
     return context
 
 
-def watch_generators() -> Any:
-    """Close async generators that are left early from now on; returns what `leave_generators` needs.
+def close_generators_left() -> Any:
+    """Close async generators that are left early from now on; returns what `restore_generator_hooks` needs.
 
     The event loop's own hooks would let them go on outside of the workflow.
     """
@@ -69,19 +69,19 @@ def watch_generators() -> Any:
     return hooks
 
 
-def leave_generators(hooks: Any) -> None:
-    """Go back to what was before `watch_generators`."""
+def restore_generator_hooks(hooks: Any) -> None:
+    """Go back to what was before `close_generators_left`."""
     sys.set_asyncgen_hooks(*hooks)
 
 
 @contextmanager
 def gone() -> Iterator[None]:
     """End whatever is awaited meanwhile: coroutines are let go of."""
-    token, hooks = _current.set(Gone()), watch_generators()
+    token, hooks = _current.set(Gone()), close_generators_left()
     try:
         yield
     finally:
-        leave_generators(hooks)
+        restore_generator_hooks(hooks)
         _current.reset(token)
 
 

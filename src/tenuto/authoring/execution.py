@@ -27,10 +27,10 @@ from tenuto.authoring.asking import (
     Sleep,
     StepCall,
     Wait,
+    close_generators_left,
     context_of,
     gone,
-    leave_generators,
-    watch_generators,
+    restore_generator_hooks,
 )
 from tenuto.authoring.failures import (
     Cancelled,
@@ -161,12 +161,12 @@ class Execution:
             raise
 
     def _take(self, event: Event) -> None:
-        hooks = watch_generators()
+        hooks = close_generators_left()
         try:
             self._dispatch(event)
             self._drain()
         finally:
-            leave_generators(hooks)
+            restore_generator_hooks(hooks)
 
     def refused(self, refusal: InvalidInput) -> Stuck:
         """Return why the code cannot go on that gave something what it does not take; it is dead then."""
@@ -198,6 +198,8 @@ class Execution:
         return out
 
     def _has_begun_anew(self) -> bool:
+        # A method of its own: where `fresh` was set to None before a call, the compiler takes it for None after
+        # the call too, and leaves the question out (docs/decisions/0011).
         return self.fresh is not None
 
     def done(self) -> list[Command]:
@@ -237,12 +239,12 @@ class Execution:
         self.fresh = fresh
 
     def _revive(self, data: Json) -> None:
-        hooks = watch_generators()
+        hooks = close_generators_left()
         try:
             self._start(data)
             self._drain()
         finally:
-            leave_generators(hooks)
+            restore_generator_hooks(hooks)
 
     def _start(self, data: Json) -> None:
         self._names = {}

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from tenuto.authoring.asking import leave_generators, watch_generators
+from tenuto.authoring.asking import close_generators_left, restore_generator_hooks
 from tenuto.authoring.declare import Step, Workflow
 from tenuto.authoring.execution import Execution
 from tenuto.authoring.fresh import Fresh
@@ -154,7 +154,7 @@ class PythonProgram:
         self, execution: Execution, run: Run, entries: Sequence[Entry], position: int
     ) -> tuple[Run, int]:
         opened: dict[int, Any] = dict(run.open)
-        hooks = watch_generators()
+        hooks = close_generators_left()
         try:
             while position < len(entries):
                 event, notes = entries[position].event, entries[position].notes
@@ -182,7 +182,7 @@ class PythonProgram:
             execution.discard()
             raise
         finally:
-            leave_generators(hooks)
+            restore_generator_hooks(hooks)
         opened = {id: open.perform() if type(open) is Action else open for id, open in opened.items()}
         busy = sum(map(is_busy, opened.values()))
         status: Status = "running" if busy or not opened else "waiting"

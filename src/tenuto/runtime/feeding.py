@@ -146,7 +146,7 @@ class Feeding:
             self._tell_children(turn, hot, opened, step, finish, work)
         if finish is not None:
             self._tell_parent(hot, finish, event.time, work)
-        if self._listeners.hears_lifecycle:
+        if self._listeners.lifecycle_subscriptions:
             self._tell_lifecycle(hot, step.entry, finish, heard)
 
     def _tell_parent(self, hot: Hot, finish: Finish, time: float, work: deque[tuple[Hot, Event]]) -> None:

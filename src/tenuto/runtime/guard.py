@@ -122,7 +122,7 @@ class Guard:
                 return False
             file, line = stack[place].f_code.co_filename, stack[place].f_lineno
             error = Nondeterministic(f"{file}:{line}: {message}", hint, file, line)
-            # In this order: either `leave()` has counted, and is seen here; or it has not, and will see
+            # In this order: either `_leave()` has counted, and is seen here; or it has not, and will see
             # this mark, wait for the lock, and let the exception arrive before it returns.
             self._broken_off = slice
             if self.slice != slice:

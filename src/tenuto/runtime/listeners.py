@@ -13,7 +13,7 @@ class Listeners:
         self._by_type: dict[str, dict[str, None]] = {}
         self._any: dict[str, None] = {}
         self._types: dict[str, set[str]] = {}
-        self.hears_lifecycle = 0
+        self.lifecycle_subscriptions = 0
         """How many times a run listens for lifecycle events."""
 
     def add(self, run: str, types: tuple[str, ...] | None) -> None:
@@ -27,13 +27,13 @@ class Listeners:
             if run not in self._by_type.setdefault(kind, {}):
                 self._by_type[kind][run] = None
                 self._types.setdefault(run, set()).add(kind)
-                self.hears_lifecycle += kind.startswith(LIFECYCLE_PREFIX)
+                self.lifecycle_subscriptions += kind.startswith(LIFECYCLE_PREFIX)
 
     def remove(self, run: str) -> None:
         """Let a run hear nothing more."""
         self._any.pop(run, None)
         for kind in self._types.pop(run, ()):
-            self.hears_lifecycle -= kind.startswith(LIFECYCLE_PREFIX)
+            self.lifecycle_subscriptions -= kind.startswith(LIFECYCLE_PREFIX)
             self._by_type[kind].pop(run, None)
             if not self._by_type[kind]:
                 del self._by_type[kind]

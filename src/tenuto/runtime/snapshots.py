@@ -76,7 +76,10 @@ def encode_run(program: Program, run: Run) -> bytes | None:
 
 
 def decode_run(program: Program, data: bytes) -> Run | None:
-    """Decode a folded run; None if another version wrote it, and the journal must be folded."""
+    """Decode a folded run; None if it cannot be read here, and the journal must be folded.
+
+    Another version wrote it, it is damaged, or it is nested too deep for what this stack has left.
+    """
     try:
         stored = _decoder.decode(data)
         if stored.format != FORMAT:
