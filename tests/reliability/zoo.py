@@ -522,7 +522,7 @@ CAUGHT_BY: Final[Mapping[str, frozenset[str]]] = {
     "what is dropped goes on": frozenset({"I4", "I5"}),
     "a pause that does not pause": frozenset(
         {"I1"}
-    ),  # its row never says that it is paused: nobody ends that
+    ),  # it goes on as running: nobody resumes what the pause held up
     "undo forgotten after a crash": frozenset({"I10"}),
     "a secret in the journal": frozenset({"I11"}),
     "replay asks for the time": frozenset({"I6", "I10"}),
