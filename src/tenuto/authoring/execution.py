@@ -198,8 +198,8 @@ class Execution:
         return out
 
     def _has_begun_anew(self) -> bool:
-        # A method of its own: where `fresh` was set to None before a call, the compiler takes it for None after
-        # the call too, and leaves the question out (docs/decisions/0011).
+        # A method of its own: where `fresh` was set to None before a call, the compiler takes it for None
+        # after the call too, and leaves the question out (docs/decisions/0011).
         return self.fresh is not None
 
     def done(self) -> list[Command]:
