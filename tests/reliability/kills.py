@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -42,6 +42,8 @@ COMMANDS_KILLED: Final = 4
 
 KILLS_TO_CATCH: Final = 6
 CATCH_EPISODES_MAX: Final = 40
+HUNTING: Final = 0.5
+"""The share of the time in which bugs are hunted at most."""
 PATIENCE_WITH_BUG: Final = 3.0
 """How long runs may take to end in a process that has a bug: it may lose them."""
 
@@ -247,9 +249,10 @@ async def _play(budget: Budget) -> Record:
     wanted, episodes = budget.cases(KILLS_IN_CI), 0
     bugs = VISIBLE if budget.scale < SCALE_OF_NIGHTS else VISIBLE_AT_NIGHT
     with Nursery() as nursery:
-        hunts = [await catch(budget, nursery, bug) for bug in bugs if not budget.over()]
+        hunting = replace(budget, deadline=began + (budget.deadline - began) * HUNTING)
+        hunts = [await catch(hunting, nursery, bug) for bug in bugs if not hunting.over()]
         await _without_bug(
-            budget, nursery, max((episodes for _, episodes in hunts), default=1), total, failing
+            hunting, nursery, max((episodes for _, episodes in hunts), default=1), total, failing
         )
         while episodes == 0 or (total.counts["kills"] < wanted and not budget.over()):
             seed = budget.seed + episodes

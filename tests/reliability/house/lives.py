@@ -126,6 +126,16 @@ class Life:
         self._writer.write(b"\n")
 
     async def _read(self, connection: socket.socket) -> None:
+        try:
+            await self._read_all(connection)
+        finally:  # Whoever waits for the end must not wait for ever when this is interrupted.
+            if self.ended is None:
+                self.send_signal(signal.SIGKILL)
+                self.ended = time.time()
+            self._changed.set()
+            self._gone.set()
+
+    async def _read_all(self, connection: socket.socket) -> None:
         reader, self._writer = await asyncio.open_connection(sock=connection, limit=LINE_BYTES_MAX)
         with suppress(ConnectionError):
             while (line := await reader.readline()).endswith(b"\n"):
@@ -141,7 +151,6 @@ class Life:
         process = _spawned.pop(self.pid, None)
         if process is not None:
             await asyncio.get_running_loop().run_in_executor(None, process.wait)
-        self._gone.set()
 
     def _take(self, told: dict[str, Any]) -> None:
         now = time.time()
