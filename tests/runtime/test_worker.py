@@ -436,6 +436,38 @@ async def test_a_child_that_is_not_awaited_is_still_driven_to_its_end(tmp_path: 
     assert called(made) == ["m"]
 
 
+async def test_what_a_run_starts_without_waiting_is_kept_in_mind_no_longer_than_it_runs(
+    tmp_path: Path,
+) -> None:
+    """A server settles nothing: one list for each run would fill its memory. A grandchild is waited for too."""
+    starts = (
+        "do: [{{s: {{run: {{workflow: {{namespace: test, name: {0}, version: latest}}, await: false}}}}}}]"
+    )
+    async with bench(tmp_path) as made:
+        reached = made.probe.hold("m")
+        grandchild = "do: [{m: {call: 'probe.mark:1.0.0@default', with: {name: m}}}]"
+        await made.journal.put_documents(
+            [document(grandchild, "grandchild"), document(starts.format("grandchild"), "child")]
+        )
+        run = await made.start(starts.format("child"))
+        await reached.wait()
+        (middle,) = await made.journal.runs(parent=run)
+        await made.worker.ended(middle.id)
+        settling = asyncio.create_task(made.worker.settle(run))
+        other = await made.start(starts.format("child"))
+        while len(made.probe.calls) < 2:
+            await made.journal.flush()
+        early = settling.done()
+        made.probe.held["m"].set()
+        await settling
+        (middle,) = await made.journal.runs(parent=other)
+        (last,) = await made.journal.runs(parent=middle.id)
+        await made.worker.ended(last.id)
+        kept = len(made.worker._offspring)
+
+    assert (early, kept) == (False, 0)
+
+
 async def test_parents_and_children_hear_each_others_events(tmp_path: Path) -> None:
     """What a child emits reaches its parent's other branch, and the other way round."""
     child = """

@@ -1,9 +1,9 @@
-"""Who waits for a run to be over, suspended, or stuck until something comes from outside."""
+"""Who waits for a run to be over, suspended, or stuck until something comes from outside, and what for."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from tenuto.engine.ports import RunRow
 
@@ -69,3 +69,40 @@ class Settling:
                     future.set_exception(error)
                 elif not future.done():
                     future.set_result(None)
+
+
+class Offspring:
+    """The runs that other runs have started without waiting for them, and that are not over yet."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, dict[str, None]] = {}
+        self._whose: dict[str, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._of)
+
+    def add(self, parent: str, run: str) -> None:
+        """A run has started another."""
+        self._of.setdefault(parent, {})[run] = None
+        self._whose[run] = parent
+
+    def take(self, run: str) -> Iterable[str]:
+        """Return what a run has started and is not over, once: whoever settles the run settles these too."""
+        started = self._of.pop(run, {})
+        for each in started:
+            del self._whose[each]
+        return started
+
+    def remove(self, run: str) -> None:
+        """A run is over: what it has started counts for the one that has started it."""
+        parent = self._whose.pop(run, None)
+        if parent is None:
+            return
+        started = self._of.pop(run, {})
+        siblings = self._of[parent]
+        del siblings[run]
+        for each in started:
+            siblings[each] = None
+            self._whose[each] = parent
+        if not siblings:
+            del self._of[parent]

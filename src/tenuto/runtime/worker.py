@@ -74,7 +74,7 @@ from tenuto.runtime.jobs import Jobs
 from tenuto.runtime.listeners import Listeners
 from tenuto.runtime.memory import HOT_RUNS, Memory
 from tenuto.runtime.recording import fault_of, read_entry, reason_of, told_reason
-from tenuto.runtime.settling import Settling
+from tenuto.runtime.settling import Offspring, Settling
 from tenuto.runtime.timers import Timers
 from tenuto.runtime.watching import Watchers
 
@@ -145,7 +145,7 @@ class Worker:
             self._hot, self._listeners, load=self._load, spawn=self._spawn, record=self._emit
         )
         self._late: dict[str, list[Event]] = {}  # for runs that are being folded anew
-        self._offspring: dict[str, list[str]] = {}  # children that their parents do not wait for
+        self._offspring = Offspring()
         self._settling = Settling(self._settled)
         self._ending = Settling(lambda run: False)
         self._number: int | None = None
@@ -283,7 +283,7 @@ class Worker:
         row = await self._settling.wait(run)
         if detached := self._jobs.detached(run):
             await asyncio.wait(detached)
-        for child in self._offspring.pop(run, ()):
+        for child in self._offspring.take(run):
             await self.settle(child)
         self._check()
         if row is None:
@@ -521,6 +521,8 @@ class Worker:
         self._hot.pop(hot.row.id, None)
         if hot.run is not None:
             hot.definition.program.forget(hot.run.state)
+        if len(self._offspring):
+            self._offspring.remove(hot.row.id)
         self._settling.settle(hot.row.id, hot.row)
         self._ending.settle(hot.row.id, hot.row)
 
@@ -641,7 +643,7 @@ class Worker:
         told: list[tuple[Hot, Event]] = [(hot, started)]
         if parent is not None and command is not None and not command.wait:
             parent.active.pop(command.id, None)
-            self._offspring.setdefault(parent.row.id, []).append(run)
+            self._offspring.add(parent.row.id, run)
             told.append((parent, Answered(hot.row.started, command.id)))
         self._feeding.feed(told, created=hot.row)
         self._memory.put_aside(self._is_needed)
