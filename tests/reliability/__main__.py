@@ -189,14 +189,19 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    titles = "".join(f"\n  {layer.name:4} {layer.title}" for layer in known.values())
+    parser.epilog = f"layers (L7, faults of the network, comes with clusters):{titles}"
     parser.add_argument("--minutes", type=float, default=60.0, help="how long, for all layers together")
-    parser.add_argument("--only", help=f"some layers: {', '.join(known)}")
+    parser.add_argument("--only", metavar="L3,L5", help="some layers; all of them otherwise")
     parser.add_argument("--seed", type=int, default=1, help="the first seed")
     parser.add_argument("--page", type=Path, help="where the record is written")
     options = parser.parse_args()
-    names = options.only.split(",") if options.only else list(known)
-    if unknown := [name for name in names if name not in known]:
-        parser.error(f"no layer {', '.join(unknown)}; there are {', '.join(known)}")
+    wanted = list(known) if options.only is None else options.only.upper().replace(" ", "").split(",")
+    if unknown := [name for name in wanted if name not in known]:
+        parser.error(f"no layer {', '.join(map(repr, unknown))}; there are {', '.join(known)}")
+    names = list(dict.fromkeys(wanted))
+    if not options.minutes > 0:
+        parser.error(f"--minutes {options.minutes:g}: more than 0, please")
     if options.page and options.only:
         parser.error("a page is written of all layers: leave out --only, or --page")
     chosen = [known[name] for name in names]

@@ -420,4 +420,4 @@ def _catch(budget: Budget) -> Caught:
     )
 
 
-LAYER: Final = Layer("L8", "Clocks", play, 10, (TRUSTING,))
+LAYER: Final = Layer("L8", "clocks that are set", play, 10, (TRUSTING,))

@@ -221,22 +221,39 @@ LAYER: Final = Layer(
 
 
 def main() -> None:
-    """Fuzz one parser, or all, and print what was found."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("name", nargs="?", default="")
-    parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--guided", action="store_true")
+    """Fuzz one parser, or all, and print what was found; the exit code is 1 if anything was."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.reliability.fuzz",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="parsers: " + ", ".join(target.name for target in TARGETS),
+    )
+    parser.add_argument("name", nargs="?", default="", help="a part of the parsers' names; all otherwise")
+    parser.add_argument("--seconds", type=float, default=10.0, help="for each parser; default: %(default)g")
+    parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same inputs in order")
+    parser.add_argument("--guided", action="store_true", help="prefer inputs that reach new lines; slower")
     options = parser.parse_args()
     names = [target.name for target in TARGETS if options.name in target.name]
-    with tempfile.TemporaryDirectory() as folder:
-        found = fuzzed(names, Path(folder), seed=options.seed, seconds=options.seconds, guided=options.guided)
-    for done in found.done:
-        print(
-            f"{done.target}: {done.inputs} inputs, {done.kinds}, slowest {done.slowest_ms:.0f} ms, {done.lines} lines"
-        )
-    for finding in found.findings:
-        print(f"!! {finding.target}: {finding.kind}: {finding.seen}\n   {finding.data[:2000]!r}")
+    if not names:
+        parser.error(f"no parser {options.name!r}; there are {', '.join(target.name for target in TARGETS)}")
+    findings = 0
+    for name in names:
+        with tempfile.TemporaryDirectory() as folder:
+            found = fuzzed(
+                [name], Path(folder), seed=options.seed, seconds=options.seconds, guided=options.guided
+            )
+        for done in found.done:
+            kinds = ", ".join(f"{kind} {count:,}" for kind, count in sorted(done.kinds.items()))
+            print(
+                f"{done.target}: {done.inputs:,} inputs: {kinds}; slowest {done.slowest_ms:.0f} ms",
+                flush=True,
+            )
+        for finding in found.findings:
+            print(
+                f"!! {finding.target}: {finding.kind}: {finding.seen}\n   {finding.data[:2000]!r}", flush=True
+            )
+        findings += len(found.findings)
+    sys.exit(1 if findings else 0)
 
 
 if __name__ == "__main__":

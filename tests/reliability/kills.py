@@ -373,4 +373,6 @@ def told(seconds: list[float]) -> str:
     return f"p50 {ordered[len(ordered) // 2] * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms ({len(ordered)})"
 
 
-LAYER: Final = Layer("L3", "SIGKILL at random times", play, 3000 / KILLS_IN_CI, tuple(VISIBLE_AT_NIGHT))
+LAYER: Final = Layer(
+    "L3", "SIGKILL of real processes at random times", play, 3000 / KILLS_IN_CI, tuple(VISIBLE_AT_NIGHT)
+)

@@ -463,7 +463,7 @@ def _of_states(weakness: str) -> str:
 
 LAYER: Final = Layer(
     "L5",
-    "Power failure",
+    "power failure",
     play,
     1000 / CUTS_IN_CI,
     (*map(_of_cuts, WEAKNESSES), *(_of_states(control[0]) for control in CONTROLS)),

@@ -366,4 +366,6 @@ async def _short(budget: Budget, nursery: Nursery, number: int, *within: str) ->
     return found
 
 
-LAYER: Final = Layer("L11", "hours of half load", play, 3600 / SECONDS_IN_CI, (KEPT,))
+LAYER: Final = Layer(
+    "L11", "half load with faults, while nothing may grow", play, 3600 / SECONDS_IN_CI, (KEPT,)
+)

@@ -455,4 +455,4 @@ def _catch(budget: Budget) -> Caught:
     return Caught(bug=SWALLOWS, cases=number + 1 if by else None, by=by, seconds=time.monotonic() - began)
 
 
-LAYER: Final = Layer("L6", "Store faults", play, 100, (SWALLOWS,))
+LAYER: Final = Layer("L6", "faults of the disk under the store", play, 100, (SWALLOWS,))

@@ -317,6 +317,7 @@ async def _play(budget: Budget, strace: Path, played: Played) -> None:
                     return
 
         await asyncio.gather(*[work() for _ in range(AT_ONCE)])
+        counts["points left out"] = len(points) - counts["kills"] - counts["points not reached again"]
         longest = 0
         for bug in WITH_BUGS:
             caught = await _catch(stage, bug)
@@ -375,4 +376,6 @@ async def _catch(stage: Stage, bug: str) -> Caught:
     return Caught(bug=bug, cases=kills if by else None, by=by, seconds=time.monotonic() - began)
 
 
-LAYER: Final = Layer("L4", "SIGKILL at each call to the system", play, 1000.0, tuple(WITH_BUGS))
+LAYER: Final = Layer(
+    "L4", "SIGKILL at the calls that change a file or acknowledge", play, 1000.0, tuple(WITH_BUGS)
+)

@@ -451,7 +451,7 @@ def in_two(connection: sqlite3.Connection, path: Path) -> None:
             connection.execute("INSERT INTO migrations (number, name) VALUES (?, ?)", (number, file.stem))
 
 
-LAYER: Final = Layer("L9", "Upgrades", play, 20, (CHANGED_CODE, IN_TWO))
+LAYER: Final = Layer("L9", "upgrades, and old journals under new code", play, 20, (CHANGED_CODE, IN_TWO))
 
 if __name__ == "__main__":
     with mock.patch.object(sqlite, "migrate", in_two):
