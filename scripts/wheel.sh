@@ -1,8 +1,9 @@
 #!/bin/sh
-# Build a wheel in dist/ whose hot path is compiled (docs/decisions/0011), for the Python of .venv.
+# Build a wheel whose hot path is compiled (docs/decisions/0011), for the Python of .venv: in dist/, or where $1 says.
 set -eu
 
 bin=.venv/bin
+wheels=${1:-dist}
 build=$(mktemp -d)
 trap 'rm -rf "$build"' EXIT
 
@@ -10,5 +11,5 @@ trap 'rm -rf "$build"' EXIT
 # loads in place of what is edited.
 "$bin/hatchling" build -t sdist -d "$build" >/dev/null
 HATCH_BUILD_HOOK_ENABLE_MYPYC=1 "$bin/python" -m pip wheel --quiet --disable-pip-version-check --no-deps \
-    --wheel-dir dist "$build"/*.tar.gz
-ls dist/*.whl
+    --wheel-dir "$wheels" "$build"/*.tar.gz
+ls "$wheels"/*.whl
