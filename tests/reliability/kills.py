@@ -252,7 +252,7 @@ async def _play(budget: Budget) -> Record:
         hunting = replace(budget, deadline=began + (budget.deadline - began) * HUNTING)
         hunts = [await catch(hunting, nursery, bug) for bug in bugs if not hunting.over()]
         await _without_bug(
-            hunting, nursery, max((episodes for _, episodes in hunts), default=1), total, failing
+            budget, nursery, max((episodes for _, episodes in hunts), default=1), total, failing
         )
         while episodes == 0 or (total.counts["kills"] < wanted and not budget.over()):
             seed = budget.seed + episodes
@@ -275,9 +275,11 @@ async def _play(budget: Budget) -> Record:
         counts={"episodes": episodes, **dict(sorted(total.counts.items()))},
         violations=tuple(total.violations),
         failing=tuple(failing),
-        caught=tuple(caught for caught, _ in hunts),
+        # A hunt that was broken off for want of time says nothing.
+        caught=tuple(
+            caught for caught, number in hunts if caught.cases is not None or number == CATCH_EPISODES_MAX
+        ),
         figures=_figures(total),
-        not_played=tuple(f"{bug}: no time left" for bug in list(bugs)[len(hunts) :]),
     )
 
 
