@@ -50,7 +50,7 @@ async def simulated(_: Path, failed: Failed) -> Journal:
     """The store that simulations of the engine write to."""
     loop, chance = cast(Loop, asyncio.get_running_loop()), Random(1)  # it needs nothing that no loop has
     return Store(
-        Disk(pytest.fail),
+        Disk(lambda what: None),  # an entry that is there already is one of the laws
         loop,
         chance,
         failed=failed,
