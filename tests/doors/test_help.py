@@ -32,6 +32,7 @@ ALLOWED = {
     "tenuto.cli.text",
     "tenuto.cli.wiring",
     "tenuto.errors",
+    "tenuto.numbers",
     "tenuto.settings",
 }
 HEAVY = {"asyncio", "sqlite3", "yaml", "jq", "jsonschema_rs", "ssl"}
