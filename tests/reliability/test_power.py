@@ -17,7 +17,7 @@ from tests.reliability.disk import mounts
 from tests.reliability.disk.forgetful import SECTOR, Disk
 from tests.reliability.disk.mounts import MountFailed, ext4
 from tests.reliability.disk.tracing import Unfinished, check_may_trace, traced
-from tests.reliability.power import LAYER, NOT_YET, play
+from tests.reliability.power import LAYER, NOT_YET, Played, play, record_and_explore
 from tests.reliability.programme import Budget
 from tests.servers.provision import CannotRun
 
@@ -33,6 +33,20 @@ def test_nothing_acknowledged_is_lost_when_the_power_fails(tmp_path: Path) -> No
     if missing := set(record.not_played) - {*NOT_YET}:
         pytest.skip("; ".join(sorted(missing)))
     assert {caught.bug for caught in record.caught} == {*LAYER.controls}
+
+
+@pytest.mark.slow
+def test_a_log_whose_name_may_not_be_on_the_disk_is_not_relied_on(tmp_path: Path) -> None:
+    """SQLite takes no notice if the sync fails that makes it so: the 10th of a new database, in this recording."""
+    try:
+        check_may_trace()
+    except CannotRun as reason:
+        pytest.skip(str(reason))
+    played = Played()
+    record_and_explore(Budget(tmp_path), 17, 60, played)
+
+    assert played.violations == []
+    assert played.counts["crash states"] == 60
 
 
 def test_a_process_that_is_left_over_is_not_taken_for_a_missing_loop_device(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 
 import msgspec
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from tests.reliability.disk.lives import Heard
 from tests.reliability.evidence import Call
 from tests.reliability.programme import Budget
-from tests.reliability.storage_faults import LAYER, play
+from tests.reliability.storage_faults import LAYER, becomes_read_only, play
+from tests.servers.provision import CannotRun
 
 
 def test_what_is_said_after_the_store_has_failed_is_noticed() -> None:
@@ -38,3 +40,15 @@ def test_a_store_that_fails_is_believed_and_the_next_process_goes_on(
     if missing := set(record.not_played):
         pytest.skip("; ".join(sorted(missing)))
     assert {caught.bug for caught in record.caught} == {*LAYER.controls}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [2, 4, 19])
+def test_what_a_file_system_that_gives_up_says_it_synced_is_not_believed(tmp_path: Path, seed: int) -> None:
+    """A sync that is under way when ext4 becomes read-only may report that all is on the disk."""
+    try:
+        found = becomes_read_only(tmp_path / "disk", Random(seed))
+    except CannotRun as reason:
+        pytest.skip(str(reason))
+
+    assert found == []
