@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from tenuto.runtime.settling import Settling
 
 
@@ -33,4 +35,16 @@ async def test_who_is_cancelled_while_being_woken_gets_out() -> None:
     (outcome,) = await asyncio.gather(task, return_exceptions=True)
 
     assert isinstance(outcome, asyncio.CancelledError)
+    assert 0 == len(settling)
+
+
+@pytest.mark.parametrize("error", [None, OSError("no space left on device")])
+async def test_who_comes_too_late_is_woken_at_once(error: OSError | None) -> None:
+    """Whoever read a run from the disk meanwhile must not wait for what nothing brings about any more."""
+    settling = Settling(lambda run: False)
+    settling.end(error)
+    asking = asyncio.wait_for(settling.wait("a"), 10)
+    (outcome,) = await asyncio.gather(asking, return_exceptions=True)
+
+    assert outcome is error
     assert 0 == len(settling)

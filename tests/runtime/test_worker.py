@@ -271,6 +271,21 @@ async def test_a_store_that_fails_stops_everything(tmp_path: Path) -> None:
     assert called(made) == ["a", "a", "b", "c"]
 
 
+@pytest.mark.parametrize("wait", ["settle", "ended"])
+async def test_who_asks_for_a_run_while_the_store_fails_is_told(tmp_path: Path, wait: str) -> None:
+    """Also if the run is being read from the disk at that moment: it would come back to nobody."""
+    async with bench(tmp_path) as made:
+        reached = made.probe.hold("a")
+        run = await made.start(THREE)
+        await reached.wait()
+        await made.crash()
+        asking = asyncio.ensure_future(getattr(made.worker, wait)(run))
+        await asyncio.sleep(0)
+        made.worker.fail(OSError("no space left on device"))
+        with pytest.raises(StorageFailed, match="no space left"):
+            await asyncio.wait_for(asking, 10)
+
+
 async def test_a_long_run_resumes_from_its_snapshot(tmp_path: Path) -> None:
     """Only the rest of the journal is folded, and the outcome is the same."""
     body = """

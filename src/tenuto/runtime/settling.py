@@ -14,6 +14,8 @@ class Settling:
     def __init__(self, settled: Callable[[str], bool]) -> None:
         self._settled = settled
         self._waiting: dict[str, list[asyncio.Future[RunRow | None]]] = {}
+        self._ended = False
+        self._error: BaseException | None = None
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -23,7 +25,9 @@ class Settling:
 
     async def wait(self, run: str) -> RunRow | None:
         """Return when a run has settled; its row, if that is at hand."""
-        if self._settled(run):
+        if self._error is not None:
+            raise self._error
+        if self._ended or self._settled(run):
             return None
         future: asyncio.Future[RunRow | None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(run, []).append(future)
@@ -62,7 +66,8 @@ class Settling:
                 future.set_exception(error)
 
     def end(self, error: BaseException | None = None) -> None:
-        """Wake everybody: nothing more will happen here."""
+        """Wake everybody, also whoever begins to wait later: nothing more will happen here."""
+        self._ended, self._error = True, self._error or error
         for run in list(self._waiting):
             for future in self._waiting.pop(run):
                 if not future.done() and error is not None:
