@@ -2,7 +2,8 @@
 
 Every system gets an environment of its own below `.bench/`, and is measured with the same works in turn (`bench.plan`). Everything
 raw is in `.bench/results.json`; from it `bench/RESULTS.md` and `bench/plots/` are written, also later and elsewhere, with
-`--report FILE`. `--quick` does a little of everything in some minutes; its figures mean nothing and are written to `.bench/quick/`.
+`--report FILE`. `--more` adds rounds to what was measured before on the same machine: medians count all of them.
+`--quick` does a little of everything in some minutes; its figures mean nothing and are written to `.bench/quick/`.
 Ctrl-C and SIGTERM end what is measured tidily; what was measured before is kept.
 """
 
@@ -13,14 +14,15 @@ import json
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bench.environments import ROOT, SYSTEMS
 from bench.plan import SIZES, planned, seconds_each
 from bench.report import write
-from bench.running import Record, environments, machine, marks, run_all, say
+from bench.running import Record, commit, environments, machine, marks, run_all, say
 from bench.servers import end_tidily
 
 MEASURED = [name for name, system in SYSTEMS.items() if system.modes]
@@ -52,6 +54,7 @@ def _options() -> argparse.Namespace:
         help=f"of {', '.join(SIZES)}",
     )
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--more", action="store_true", help="add rounds to .bench/results.json")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--folder", type=Path, default=ROOT / ".bench", help="on the disk to measure")
     parser.add_argument("--report", type=_raw, metavar="FILE", help="only write the report of these results")
@@ -59,6 +62,8 @@ def _options() -> argparse.Namespace:
     options.folder = options.folder.resolve()
     if options.quick:
         options.rounds = 1
+    if options.more and options.quick:
+        parser.error("--more adds to real results: leave out --quick")
     if options.rounds < 1:
         parser.error(f"--rounds {options.rounds}: at least one is needed")
     if not planned(options.only, options.works, options.rounds, options.quick):
@@ -72,7 +77,7 @@ def _raw(text: str) -> dict[str, Any]:
     """Read raw results from a file."""
     try:
         data: dict[str, Any] = json.loads(Path(text).read_text(encoding="utf-8"))
-        if data["answers"]:
+        if data["answers"] and data["sittings"]:
             return data
     except OSError as error:
         raise argparse.ArgumentTypeError(
@@ -91,11 +96,12 @@ def main() -> None:
         return
     written = options.folder / "quick" if options.quick else ROOT / "bench"
     raw = (written if options.quick else options.folder) / "results.json"
+    before = _before(raw, machine(options.folder)) if options.more else {}
     began = time.time()
     work = options.folder / "work"
     end_tidily()
     try:
-        data = _measured(options, raw, work)
+        data = _measured(options, raw, work, before)
     except (KeyboardInterrupt, SystemExit) as reason:
         kept = raw.exists() and raw.stat().st_mtime >= began
         say(
@@ -111,20 +117,41 @@ def main() -> None:
     write(data, written, options.folder)
 
 
-def _measured(options: argparse.Namespace, raw: Path, work: Path) -> dict[str, Any]:
-    """Make the environments and measure; return everything raw."""
+def _before(raw: Path, here: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was measured before, to which rounds can be added; ends the program if there is no such thing."""
+    try:
+        data = _raw(str(raw))
+    except argparse.ArgumentTypeError as error:
+        raise SystemExit(f"--more: {error}") from None
+    if other := [
+        f"{what} {data['machine'].get(what)}" for what in here if data["machine"].get(what) != here[what]
+    ]:
+        raise SystemExit(
+            f"--more: {raw} was measured elsewhere, with {', '.join(other)}: leave out --more to measure anew"
+        )
+    return data
+
+
+def _measured(options: argparse.Namespace, raw: Path, work: Path, before: dict[str, Any]) -> dict[str, Any]:
+    """Make the environments and measure; return everything raw, with what was measured before."""
     made, missing = environments(options.only, options.folder)
-    measurements = planned(list(made), options.works, options.rounds, options.quick)
+    done = max((answer["round"] for answer in before.get("answers", ())), default=0)
+    measurements = [
+        replace(one, round=done + one.round)
+        for one in planned(list(made), options.works, options.rounds, options.quick)
+    ]
     seconds = seconds_each(measurements, options.minutes, options.quick)
     say(f"{len(measurements)} measurements of about {seconds:.0f} s each")
-    told = {
+    told = before or {
         "machine": machine(options.folder),
         "systems": marks(),
         "missing": missing,
-        "minutes": options.minutes,
         "quick": options.quick,
-        "began": time.time(),
+        "sittings": [],
+        "floors_ms": [],
+        "answers": [],
     }
+    told["sittings"].append({"commit": commit(), "began": time.time()})
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     raw.parent.mkdir(parents=True, exist_ok=True)

@@ -132,12 +132,14 @@ def page(results: Results, plots: Sequence[str]) -> Iterator[str]:
 
 def _machine(results: Results) -> Iterator[str]:
     machine, floors = results.data["machine"], results.data["floors_ms"]
-    hours, minutes = divmod(round((results.data["ended"] - results.data["began"]) / 60), 60)
+    sittings = results.data["sittings"]
+    hours, minutes = divmod(round(sum(one["ended"] - one["began"] for one in sittings) / 60), 60)
+    began = [time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(one["began"])) for one in sittings]
     rounds = max(answer["round"] for answer in results.data["answers"])
     yield "| | |\n| --- | --- |"
     for what, value in (
-        ("commit", f"`{machine['commit']}`"),
-        ("measured", time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(results.data["began"]))),
+        ("commit", ", ".join(dict.fromkeys(f"`{one['commit']}`" for one in sittings))),
+        ("measured", ", ".join(began)),
         ("took", (f"{hours} h " if hours else "") + f"{minutes} min, {rounds} round{'s' * (rounds > 1)}"),
         ("processor", f"{machine['processor']}, {machine['processors']} of them"),
         ("memory", f"{machine['memory_gib']} GiB"),

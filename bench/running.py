@@ -117,9 +117,9 @@ def _kill(child: subprocess.Popen[str]) -> None:
 class Record:
     """Everything raw, written down after each measurement."""
 
-    def __init__(self, path: Path, told: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, data: dict[str, Any]) -> None:
         self._path = path
-        self.data: dict[str, Any] = {**told, "floors_ms": [], "answers": []}
+        self.data = data
 
     def add(self, one: Measurement, answer: Mapping[str, Any], floor_ms: float, seconds: float) -> None:
         """Keep an answer, with the disk's own time just before it; its `size` is what was done, the plan's what was asked for."""
@@ -128,7 +128,7 @@ class Record:
         self.data["answers"].append(
             {**answer, **asdict(one), **done, "floor_ms": floor_ms, "seconds": seconds}
         )
-        self.data["ended"] = time.time()
+        self.data["sittings"][-1]["ended"] = time.time()
         self._path.write_text(json.dumps(self.data, indent=1) + "\n", encoding="utf-8")
 
 
@@ -142,7 +142,7 @@ def run_all(
 ) -> None:
     """Measure one after the other until the time is over; the first round is always brought to its end."""
     for number, one in enumerate(measurements, 1):
-        if one.round > 1 and time.time() > end:
+        if one.round > measurements[0].round and time.time() > end:
             say(f"the time is over: {len(measurements) - number + 1} further measurements are left out")
             break
         floor_ms = statistics.median(floor_seconds(folder) for _ in range(FLOORS)) / FLOOR_CALLS * 1e3
@@ -155,9 +155,9 @@ def run_all(
         say(f"[{number}/{len(measurements)}] {one}: {told[:160]}")
 
 
-def machine(folder: Path) -> dict[str, Any]:
-    """Say what is measured on."""
-    commit = subprocess.run(
+def commit() -> str:
+    """Say what is measured."""
+    head = subprocess.run(
         ["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
     ).stdout.strip()
     changed = subprocess.run(
@@ -167,10 +167,14 @@ def machine(folder: Path) -> dict[str, Any]:
         text=True,
         check=False,
     ).stdout
+    return (head or "unknown") + (" with changes" if changed else "")
+
+
+def machine(folder: Path) -> dict[str, Any]:
+    """Say what is measured on."""
     names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
-        "commit": (commit or "unknown") + (" with changes" if changed else ""),
         "processor": names[0].partition(":")[2].strip() if names else platform.processor(),
         "processors": os.cpu_count(),
         "memory_gib": round(memory / 2**30, 1),

@@ -68,7 +68,8 @@ LEAD_SECONDS: Final = 5.0
 FIRST_CHAIN: Final = 100
 CHAIN_GROWTH: Final = 3
 FINISHING: Final = 6
-RESULT_SECONDS_MAX: Final = 300
+ASK_SECONDS: Final = 1.0
+RESULT_SECONDS_MAX: Final = 120
 """What has no result after this time is lost: batches are sized to take a minute at most."""
 LOOK_SECONDS: Final = 0.02
 REPLY_SECONDS: Final = 10.0
@@ -135,13 +136,17 @@ class Cluster:
 def results(started: Sequence[Any]) -> list[Any]:
     """Return the results of chains or groups; where some never come, that is why there are no figures."""
     last = time.monotonic() + RESULT_SECONDS_MAX
-    try:
-        return [one.get(timeout=max(LOOK_SECONDS, last - time.monotonic())) for one in started]
-    except TimeoutError:
-        lost = sum(not one.ready() for one in started)
-        raise NotApplicable(
-            f"{lost} of {len(started)} workflows were lost: no result after {RESULT_SECONDS_MAX} s"
-        ) from None
+    return [_result(one, last) for one in started]
+
+
+def _result(one: Any, last: float) -> Any:
+    """Return a result; its client sometimes misses the message that it is there, so it is asked for too."""
+    while True:
+        try:
+            return one.get(timeout=ASK_SECONDS)
+        except TimeoutError:
+            if not one.ready() and time.monotonic() > last:
+                raise NotApplicable(f"a workflow was lost: no result after {RESULT_SECONDS_MAX} s") from None
 
 
 def _worker_answers() -> bool:

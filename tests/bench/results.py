@@ -42,15 +42,13 @@ def rates(*values: float | str) -> list[Mapping[str, float] | str]:
 def data(*parts: Sequence[Mapping[str, Any]], missing: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Return the whole of raw results."""
     machine = dict.fromkeys(
-        ("commit", "processor", "processors", "memory_gib", "system", "file_system", "python", "sqlite"), "x"
+        ("processor", "processors", "memory_gib", "system", "file_system", "python", "sqlite"), "x"
     )
     return {
         "machine": machine,
         "systems": SYSTEMS,
         "missing": missing or {},
-        "minutes": 1.0,
-        "began": 0.0,
-        "ended": 60.0,
+        "sittings": [{"commit": "x", "began": 0.0, "ended": 60.0}],
         "floors_ms": [0.1],
         "answers": [answer for part in parts for answer in part],
     }

@@ -193,7 +193,7 @@ def test_no_target_is_met_by_less_than_it_says() -> None:
 
 def test_what_was_done_is_kept_beside_what_was_asked_for(tmp_path: Any) -> None:
     """A program answers in `size` what it did; results are found by what was asked for."""
-    record = Record(tmp_path / "results.json", {})
+    record = Record(tmp_path / "results.json", data())
     asked = Measurement("restate", "h2", "restart", 100_000, 1)
 
     record.add(asked, {"size": 3000, "figures": {"first_progress_seconds": 2.0}}, 0.1, 1.0)

@@ -1,0 +1,58 @@
+"""Rounds that are added to what was measured before: nothing is lost, and all of it is of one machine."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import __main__ as bench
+from bench.environments import Environment
+from bench.results import OURS, Results
+from bench.running import machine
+
+PROGRAM = """
+import json
+print(json.dumps({"size": 20, "figures": {"p50_ms": 2.0}}))
+"""
+
+
+def _measured(folder: Path, before: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Measure one work in one round, with a program that answers at once."""
+    program = folder / "program.py"
+    program.write_text(PROGRAM, encoding="utf-8")
+    made = {"tenuto": Environment((sys.executable, str(program)), dict(os.environ))}
+    monkeypatch.setattr(bench, "environments", lambda systems, place: (made, {}))
+    options = argparse.Namespace(
+        only=["tenuto"], works=["latency"], rounds=1, quick=False, minutes=0.1, folder=folder
+    )
+    return bench._measured(options, folder / "results.json", folder / "work", before)
+
+
+def test_rounds_are_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They count on, and what was measured before stays as it was; both sittings are told."""
+    first = copy.deepcopy(_measured(tmp_path, {}, monkeypatch))
+    before = bench._before(tmp_path / "results.json", machine(tmp_path))
+    both = _measured(tmp_path, before, monkeypatch)
+
+    assert first["answers"] == both["answers"][: len(first["answers"])]
+    assert [1, 2] == [answer["round"] for answer in Results(both).answers(OURS, "latency", 300)]
+    assert 2 == len(both["sittings"])
+    assert both == json.loads((tmp_path / "results.json").read_text())
+
+
+def test_figures_of_two_machines_are_not_mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says what differs and how to go on; so it does where nothing was measured yet."""
+    _measured(tmp_path, {}, monkeypatch)
+    here = {**machine(tmp_path), "python": "4.0"}
+
+    with pytest.raises(SystemExit, match=r"measured elsewhere, with python 3\..*: leave out --more"):
+        bench._before(tmp_path / "results.json", here)
+    with pytest.raises(SystemExit, match=r"--more: .*none\.json"):
+        bench._before(tmp_path / "none.json", here)
