@@ -161,7 +161,16 @@ def commit() -> str:
         ["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
     ).stdout.strip()
     changed = subprocess.run(
-        ["git", "status", "--porcelain", "--untracked-files=no", "src", "bench"],
+        [
+            "git",
+            "status",
+            "--porcelain",
+            "--untracked-files=no",
+            "src",
+            "bench",
+            ":!bench/RESULTS.md",
+            ":!bench/plots",
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -48,7 +48,7 @@ HOMES: Final = (
     "soak",
 )
 """The modules that hold a layer each, in the order in which they are played."""
-WEIGHTS: Final = {"L2": 4.0, "L3": 2.0, "L5": 2.0, "L10": 2.0, "L11": 2.0}
+WEIGHTS: Final = {"L2": 4.0, "L3": 4.0, "L5": 2.0, "L10": 2.0, "L11": 2.0}
 """Shares of the time; all other layers have one."""
 FULL_MINUTES: Final = 60.0
 """In so long a play every seeded bug has to be hunted."""
