@@ -44,6 +44,9 @@ ALONE_MAX: Final = 9
 """So few are warmed up with one."""
 
 RUN_SECONDS_MAX: Final = 500.0
+PARKED_SECONDS: Final = 5.0
+"""A task that is answered while its process still ends is parked again, for ever."""
+
 WOKEN: Final = 8
 LEAD_SECONDS: Final = 30.0
 FAR: Final = timedelta(days=1)
@@ -72,10 +75,10 @@ class Runs:
     def until(self, query: str, least: int, *values: object) -> None:
         """Return when a query counts so many."""
         end = time.monotonic() + RUN_SECONDS_MAX
-        while self.airflow.ask(query, *values)[0][0] < least:
+        while (found := self.airflow.ask(query, *values)[0][0]) < least:
             failed = self.airflow.ask("SELECT run_id FROM dag_run WHERE state = 'failed' LIMIT 3")
             assert not failed, f"runs have failed: {failed}"
-            assert time.monotonic() < end, f"not over after {RUN_SECONDS_MAX} s: {query} {values}"
+            assert time.monotonic() < end, f"{found} of {least} after {RUN_SECONDS_MAX:.0f} s: {query}"
             time.sleep(LOOK_SECONDS)
 
 
@@ -180,6 +183,7 @@ def signals(given: Namespace, answer: Answer) -> None:
     """Runs that wait for a person's answer, each then gets one."""
     with ready(given, answer) as runs:
         ids = start_for(runs, "receiver", given.size, given.seconds / 2, "awaiting_input", number=0)
+        time.sleep(PARKED_SECONDS)
         with timed() as clock:
             for run in ids:
                 runs.airflow.respond(run)
