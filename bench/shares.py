@@ -1,7 +1,7 @@
 """Where the time goes: `python -m bench.shares [--mode code|document] [--work in-flight] [--size 500] [--seconds 20]`.
 
 Does a work of `bench.systems.tenuto` under py-spy, and adds up in which part of Tenuto each sample was: that of the innermost
-function, in Python or compiled, that is of a part which is told apart here. Threads that only wait are left out. The figures are
+function, in Python or compiled, that is of a part which is told apart here. Threads that only wait are left out, and imports. The figures are
 shares of processor time, so that a busy machine hardly changes them.
 """
 
@@ -59,6 +59,7 @@ WAITING: Final = ("PyThread_acquire_lock_timed", "pthread_cond_", "epoll_wait", 
 """A sample with one of these among its innermost functions is of a thread that waits."""
 
 INNERMOST: Final = 3
+IMPORTING: Final = "<frozen importlib"
 
 
 def compiled() -> dict[str, str]:
@@ -92,7 +93,8 @@ def shares(raw: str) -> dict[str, float]:
     for line in raw.splitlines():
         text, _, count = line.rpartition(" ")
         stack = text.split(";")
-        if not any(frame.startswith(WAITING) for frame in stack[-INNERMOST:]):
+        waits = any(frame.startswith(WAITING) for frame in stack[-INNERMOST:])
+        if not waits and IMPORTING not in text:
             found[part_of(stack, modules)] += int(count)
     total = sum(found.values())
     return {part: count / total * 100 for part, count in found.most_common()}
