@@ -16,7 +16,7 @@ NOT_COMPARED: Final = ("no engine", "not durable")
 TALKS: Final = ("client ", "callers ")
 """How marks begin that every system has: how its client talks to it."""
 
-REASON_CHARACTERS: Final = 300
+REASON_CHARACTERS: Final = 150
 
 Key = tuple[str, str]
 """A system and a mode."""
@@ -175,7 +175,8 @@ def _reason(answer: Mapping[str, Any]) -> str:
     frames = [number for number, line in enumerate(lines) if line.startswith("  ")]
     after = lines[frames[-1] + 1 :] if frames else []
     text = " ".join(["it failed:", *after] if after else lines)
-    return " ".join(text.split())[-REASON_CHARACTERS:]
+    text = " ".join(text.split())
+    return text if len(text) <= REASON_CHARACTERS else f"{text[:REASON_CHARACTERS]} ..."
 
 
 def _merged(notes: Iterable[str]) -> list[str]:
