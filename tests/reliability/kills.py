@@ -64,6 +64,7 @@ VISIBLE_AT_NIGHT: Final[Mapping[str, tuple[str, ...]]] = {
     "undo forgotten after a crash": ("I4", "I10"),
     "timers forgotten on restart": ("I1", "I6"),
     "listeners forgotten on restart": ("I1", "I7"),
+    "recovery stops early": ("I1", "I7"),
     "a signal lost on a run put aside": ("I1", "I7"),
     "signals in another order": ("I7", "I10"),
     "a cancellation that is not durable": ("I1", "promise"),
@@ -71,7 +72,8 @@ VISIBLE_AT_NIGHT: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The bugs of the zoo that a real process shows when it is killed, and the invariants that may show each.
 
-The others need what the simulation can do; or hide here, as `recovery stops early` does: whoever waits for a run takes it up.
+The others need what the simulation can do. Whoever waits for a run takes it up: that one was not taken up at the start shows itself
+by the events that it did not hear.
 """
 
 SCALE_OF_NIGHTS: Final = 4.0
