@@ -2,67 +2,59 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+
+class Identity(msgspec.Struct, frozen=True):
     """`.`"""
 
 
-@dataclass(frozen=True, slots=True)
-class Descend:
+class Descend(msgspec.Struct, frozen=True):
     """`..`: the value and everything inside it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Number:
+class Number(msgspec.Struct, frozen=True):
     """A number as it was written."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Constant:
+class Constant(msgspec.Struct, frozen=True):
     """`null`, `true` or `false`."""
 
     value: bool | None
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(msgspec.Struct, frozen=True):
     """A string: pieces of text and expressions between them; `style` is the `@format` before it."""
 
     parts: tuple[str | Node, ...]
     style: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Format:
+class Format(msgspec.Struct, frozen=True):
     """`@json` and the like, applied to `.`."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Variable:
+class Variable(msgspec.Struct, frozen=True):
     """`$name`"""
 
     name: str
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Secret:
+class Secret(msgspec.Struct, frozen=True):
     """`$secrets.name.field`: never a value, only a reference."""
 
     path: tuple[str, ...]
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Index:
+class Index(msgspec.Struct, frozen=True):
     """`base[key]`, `base.key`; `optional` with `?`."""
 
     base: Node
@@ -70,8 +62,7 @@ class Index:
     optional: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
+class Slice(msgspec.Struct, frozen=True):
     """`base[low:high]`"""
 
     base: Node
@@ -80,51 +71,44 @@ class Slice:
     optional: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Iterate:
+class Iterate(msgspec.Struct, frozen=True):
     """`base[]`"""
 
     base: Node
     optional: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Array:
+class Array(msgspec.Struct, frozen=True):
     """`[body]`"""
 
     body: Node | None
 
 
-@dataclass(frozen=True, slots=True)
-class Object:
+class Object(msgspec.Struct, frozen=True):
     """`{key: value, ...}`"""
 
     pairs: tuple[tuple[Node, Node], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Negate:
+class Negate(msgspec.Struct, frozen=True):
     """`-body`"""
 
     body: Node
 
 
-@dataclass(frozen=True, slots=True)
-class Pipe:
+class Pipe(msgspec.Struct, frozen=True):
     """`a | b | c`, two parts or more."""
 
     parts: tuple[Node, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Comma:
+class Comma(msgspec.Struct, frozen=True):
     """`a, b, c`, two parts or more."""
 
     parts: tuple[Node, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Binary:
+class Binary(msgspec.Struct, frozen=True):
     """Arithmetic, comparison, `and`, `or` and `//`."""
 
     operator: str
@@ -132,8 +116,7 @@ class Binary:
     right: Node
 
 
-@dataclass(frozen=True, slots=True)
-class Assign:
+class Assign(msgspec.Struct, frozen=True):
     """`left = right` and its relatives `|= += -= *= /= %= //=`."""
 
     operator: str
@@ -141,24 +124,21 @@ class Assign:
     right: Node
 
 
-@dataclass(frozen=True, slots=True)
-class If:
+class If(msgspec.Struct, frozen=True):
     """`if condition then body elif ... else otherwise end`"""
 
     branches: tuple[tuple[Node, Node], ...]
     otherwise: Node | None
 
 
-@dataclass(frozen=True, slots=True)
-class Try:
+class Try(msgspec.Struct, frozen=True):
     """`try body catch handler`; `body?` has no handler."""
 
     body: Node
     handler: Node | None
 
 
-@dataclass(frozen=True, slots=True)
-class Bind:
+class Bind(msgspec.Struct, frozen=True):
     """`source as pattern | body`; several patterns with `?//`."""
 
     source: Node
@@ -166,8 +146,7 @@ class Bind:
     body: Node
 
 
-@dataclass(frozen=True, slots=True)
-class Reduce:
+class Reduce(msgspec.Struct, frozen=True):
     """`reduce source as pattern (start; update)`"""
 
     source: Node
@@ -176,8 +155,7 @@ class Reduce:
     update: Node
 
 
-@dataclass(frozen=True, slots=True)
-class Foreach:
+class Foreach(msgspec.Struct, frozen=True):
     """`foreach source as pattern (start; update; extract)`"""
 
     source: Node
@@ -187,8 +165,7 @@ class Foreach:
     extract: Node | None
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """A function by name, with its arguments; `own` if the expression itself defines it."""
 
     name: str
@@ -197,8 +174,7 @@ class Call:
     own: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Define:
+class Define(msgspec.Struct, frozen=True):
     """`def name(parameters): body; rest`"""
 
     name: str
@@ -207,16 +183,14 @@ class Define:
     rest: Node
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
+class Label(msgspec.Struct, frozen=True):
     """`label $name | body`"""
 
     name: str
     body: Node
 
 
-@dataclass(frozen=True, slots=True)
-class Break:
+class Break(msgspec.Struct, frozen=True):
     """`break $name`"""
 
     name: str
@@ -253,22 +227,19 @@ Node: TypeAlias = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
+class Name(msgspec.Struct, frozen=True):
     """A pattern `$name`."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Items:
+class Items(msgspec.Struct, frozen=True):
     """A pattern `[first, second]`."""
 
     parts: tuple[Pattern, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Members:
+class Members(msgspec.Struct, frozen=True):
     """A pattern `{key: part}`; with `{$name: part}` the member is bound to `$name` as well."""
 
     parts: tuple[tuple[Node, str | None, Pattern | None], ...]
