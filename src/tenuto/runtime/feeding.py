@@ -27,7 +27,6 @@ from tenuto.engine.model import (
 )
 from tenuto.engine.ports import Clock, Journal, RunRow
 from tenuto.engine.table import Table
-from tenuto.errors import Conflict, NotFound
 from tenuto.events.lifecycle import lifecycle_events
 from tenuto.runtime.children import child_of, no_longer_needed, told_parent
 from tenuto.runtime.hot import Hot, Step
@@ -111,7 +110,8 @@ class Feeding:
         turn.hand_over()
         self.uncommitted += 1
         for run in turn.cold:
-            self._jobs.start(self._cancel_cold(run))
+            # One whose code has to be mended first finds that it is an orphan when it is taken up.
+            self._jobs.start(self._memory.hand_over(run, self._cancel_cold))
         if heard:
             # Runs that hear of each other without end must not keep everybody else from going on.
             asyncio.get_running_loop().call_soon(self._hear, heard)
@@ -183,13 +183,9 @@ class Feeding:
                 else:
                     turn.cold.append(run)
 
-    async def _cancel_cold(self, run: str) -> None:
-        try:
-            child = await self._memory.load(run)
-        except (Conflict, NotFound):
-            return  # Its code is to be mended first; whoever takes it up then finds that it is an orphan.
-        if child is None or (child.orphaned and not child.idle):
-            return  # It is over; or it was found to be an orphan, and told so by whoever took it up first.
+    def _cancel_cold(self, child: Hot) -> None:
+        if child.orphaned and not child.idle:
+            return  # It was found to be an orphan, and told so by whoever took it up first.
         child.orphaned = False  # it is told so here
         self.feed([(child, no_longer_needed(self._clock.now()))])
         self._take_up(child)

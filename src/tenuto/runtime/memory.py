@@ -92,6 +92,15 @@ class Memory:
                 break
         return self.runs.get(run)
 
+    async def hand_over(self, run: str, take: Callable[[Hot], None]) -> None:
+        """Load a run and hand it over, unless it is over, not there, or its code has to be mended first."""
+        try:
+            hot = await self.load(run)
+        except (Conflict, NotFound):
+            return
+        if hot is not None:
+            take(hot)
+
     async def load_children(self, hot: Hot) -> list[Hot]:
         """Load the runs that a run waits for, so that they can be cancelled with it; return them all."""
         children: list[Hot] = []
