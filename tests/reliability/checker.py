@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import inf
 from typing import Final
 
 import msgspec
@@ -432,7 +433,8 @@ def _message(value: Json) -> str:
 def listeners_hear(case: Case) -> Found:
     """I7: an event is recorded with every run that listened before somebody began to send it, and still does.
 
-    Only where the time of each entry is known by the ledger's clock, and no clock was set.
+    Only where the time of each entry is known by the ledger's clock, and no clock was set. A run whose code could
+    not take it up hears nothing until it is resumed, as `docs/how-to/change-running-workflows.md` says.
     """
     if not (case.evidence.clocks_agree and case.evidence.seen_at):
         return
@@ -461,8 +463,21 @@ def listeners_hear(case: Case) -> Found:
             )
     for kind, name, begun, done in sent:
         for run, types, since, until, heard in listening:
-            if since < begun and until > done and (types is None or kind in types) and name not in heard:
+            if since >= begun or until <= done or not (types is None or kind in types) or name in heard:
+                continue
+            if not any(begun < end and done > begin for begin, end in deaf(case, run)):
                 yield Violation("I7", run, f"it listened for {kind} and did not hear {name}")
+
+
+def deaf(case: Case, run: str) -> list[tuple[float, float]]:
+    """Return since when and until when a run may have been kept by code that does not fit its history."""
+    if not case.evidence.code_was_changed:
+        return []
+    events = [event for _, event in case.runs[run].own() if isinstance(event, Suspended | Resumed)]
+    ends = [*(event.time for event in events[1:]), inf]
+    return [
+        (event.time, end) for event, end in zip(events, ends, strict=False) if isinstance(event, Suspended)
+    ]
 
 
 def _listening(

@@ -96,7 +96,8 @@ class Evidence:
     says that the engine's clock was the ledger's all the time, so that times in journals compare with those
     of effects; a layer that turns clocks says no. `timer_bound_seconds` is how late a timer may be at
     most, where that is known, the times in which no process is there counted too. `under_way_seconds` is how much later than
-    the end of its time an action may still reach the world, because it was under way.
+    the end of its time an action may still reach the world, because it was under way. `code_was_changed` says that
+    there was other code for a while, which did not fit the history of some runs.
     """
 
     calls: Sequence[Call] = ()
@@ -114,6 +115,7 @@ class Evidence:
     timer_bound_seconds: float | None = None
     acked_digests: Mapping[tuple[str, int], str] = field(default_factory=dict)
     under_way_seconds: float = UNDER_WAY_SECONDS
+    code_was_changed: bool = False
 
 
 class Violation(msgspec.Struct, frozen=True):

@@ -36,6 +36,7 @@ from tenuto.runtime.emitting import Emitting
 from tenuto.runtime.feeding import Feeding
 from tenuto.runtime.jobs import Jobs
 from tenuto.runtime.memory import Memory
+from tenuto.runtime.settling import Settling
 from tenuto.runtime.timers import LONGEST_SLEEP_SECONDS, Timers
 from tenuto.runtime.turn import Turn
 from tenuto.runtime.worker import Worker
@@ -116,6 +117,17 @@ def a_full_disk_swallowed() -> list[Patch]:
 def a_failed_store_that_tells_nobody() -> list[Patch]:
     """The store writes no more, and whoever waits for it waits for ever."""
     return [(store, "_take_failure", lambda self, error: None) for store in _STORES]
+
+
+def who_asks_as_the_store_fails_is_not_told() -> list[Patch]:
+    """Whoever waits is told of the failure; whoever begins to wait a moment later waits for ever."""
+    end = Settling.end
+
+    def ended(self: Settling, error: BaseException | None = None) -> None:
+        end(self, error)
+        self._ended, self._error = False, None
+
+    return [(Settling, "end", ended)]
 
 
 def the_worker_goes_on_after_the_store_failed() -> list[Patch]:
@@ -463,6 +475,7 @@ _ALL: Final[tuple[Callable[[], Sequence[Patch]], ...]] = (
     a_lost_wake_up,
     a_full_disk_swallowed,
     a_failed_store_that_tells_nobody,
+    who_asks_as_the_store_fails_is_not_told,
     the_worker_goes_on_after_the_store_failed,
     two_processes_on_one_database,
     a_gap_in_seq,
@@ -511,8 +524,9 @@ CAUGHT_BY: Final[Mapping[str, frozenset[str]]] = {
     "commands before the fsync": frozenset({"I4", "promise"}),
     "a lost wake up": frozenset({"I1"}),
     "a full disk swallowed": frozenset({"I1", "I3", "I7", "promise"}),
-    "a failed store that tells nobody": frozenset({"I1"}),
-    "the worker goes on after the store failed": frozenset({"I4"}),
+    "a failed store that tells nobody": frozenset({"I1", "promise"}),
+    "who asks as the store fails is not told": frozenset({"promise"}),
+    "the worker goes on after the store failed": frozenset({"I4", "promise"}),
     "two processes on one database": frozenset({"I3", "I4"}),
     "a gap in seq": frozenset({"I3"}),
     "a snapshot one entry ahead": frozenset({"I3", "I4", "I10"}),

@@ -72,6 +72,8 @@ class Client:
         self._number = 0
         self._client = book.client()
         self._pending: tuple[Call, Wish] | None = None
+        self.asking: tuple[Wish, float] | None = None
+        """What it asked and was not answered yet, and when."""
 
     @property
     def done(self) -> bool:
@@ -93,6 +95,13 @@ class Client:
 
     async def ask(self, app: App, wish: Wish) -> bool:
         """Ask one thing, and write down how it ended; return whether there is somebody to ask again."""
+        self.asking = wish, self._now()
+        try:
+            return await self._ask(app, wish)
+        finally:
+            self.asking = None
+
+    async def _ask(self, app: App, wish: Wish) -> bool:
         if wish.run == ANYBODY:
             wish = replace(wish, run=self._anybody())
         if wish.verb not in RECORDED:

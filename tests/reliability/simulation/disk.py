@@ -34,6 +34,10 @@ FAULTS: Final[tuple[Fault, ...]] = (
     "done and reported as failed",
 )
 
+FAILS_SOON: Final = "will soon fail"
+_SOON: Final = 4
+_FAILURES: Final[tuple[Fault, ...]] = ("fails", "done and reported as failed")
+
 _Work: TypeAlias = tuple[Batch, Sequence[DocumentRow], Callable[[], None], int]
 
 # How long a reading and the way between two threads take, at most; now and then an fsync takes long.
@@ -327,6 +331,7 @@ class Store(Reader):
         if self._writing or not self._queue or self._broken:
             return
         self._writing, self._queue = self._queue, []
+        self._warn()
         seconds = self.chance.random() * self._fsync_seconds
         if self.chance.random() * _STALL_ONE_IN < 1:
             seconds = self.chance.random() * _STALL_SECONDS
@@ -362,17 +367,24 @@ class Store(Reader):
             self._broken = True
             self.loop.crash()
             return False
-        self.failed_on_purpose |= fault in ("fails", "done and reported as failed")
+        self.failed_on_purpose |= fault in _FAILURES
         if fault == "fails":
             raise StorageFailed("the disk is full")
         self.disk.apply(works)
         self._told(f"durable {len(works)}")
+        self._warn()
         if fault == "crash after fsync":
             self.loop.crash()
             return False
         if fault == "done and reported as failed":
             raise StorageFailed("disk I/O error")
         return True
+
+    def _warn(self) -> None:
+        """Tell if one of the next transactions fails."""
+        soon = range(self._transactions + 1, self._transactions + _SOON)
+        if any(self._faults.get(number) in _FAILURES for number in soon):
+            self._told(FAILS_SOON)
 
     def torn(self) -> bool:
         """The process was killed: a transaction that was under way is on the disk, or it is not."""

@@ -29,6 +29,7 @@ SEEDS_OF_BUGS: Final = 150
 RARE: Final[Mapping[str, int]] = {
     "an event in two transactions": 600,
     "events not held back": 600,
+    "who asks as the store fails is not told": 600,
     "what newer entries ask for done early": 5_000,
     "a run that is read while it begins": 10_000,
 }

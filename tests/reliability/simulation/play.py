@@ -29,7 +29,7 @@ from tests.reliability.checker import Case, Told, check_case, performs
 from tests.reliability.evidence import Evidence, Replay, Violation
 from tests.reliability.reading import folded_twice
 from tests.reliability.simulation.clients import Book, Client
-from tests.reliability.simulation.disk import Disk
+from tests.reliability.simulation.disk import FAILS_SOON, Disk
 from tests.reliability.simulation.disk import Fault as DiskFault
 from tests.reliability.simulation.documents import document
 from tests.reliability.simulation.flows import HEARD, WORKFLOWS
@@ -41,6 +41,12 @@ from tests.reliability.simulation.world import CANARY, Here, World
 START: Final = 1_700_000_000.0
 CALLBACKS_MAX: Final = 400_000
 """More of them in one life mean that something goes round and round."""
+
+TELLING_SECONDS: Final = 0.25
+"""By then whoever asks has heard that the store has failed."""
+
+_ASKERS: Final = 4
+_ASKERS_COME_WITHIN_SECONDS: Final = 0.003
 
 _ROUNDS: Final = 26
 _FIRST_ROUND_SECONDS: Final = 4.0
@@ -102,6 +108,8 @@ class _Play:
         self.intruder: Process | None = None
         self.target: str | None = None
         self.hits = 0
+        self.failed_at: float | None = None
+        self.askers: dict[Client, asyncio.Task[None]] = {}
 
     def _trace(self, line: str) -> None:
         self.trace.append(f"{self._now() - START:.6f} life {self.life}: {line}")
@@ -146,6 +154,8 @@ class _Play:
         )
         self.tell(f"begins; it ends by: {life.ending}")
         self.target, self.hits = life.target, life.after
+        self.failed_at = None
+        self.askers = {}
         if life.ending == "kill":
             loop.crash_at = 40 + life.after
         main = loop.create_task(self._main(process, life, over))
@@ -160,6 +170,7 @@ class _Play:
         except Crash:
             self.counts["crash"] += 1
             self.tell("is killed")
+            self._check_told()
         except Idle:
             self._violate("I1", f"life {number} hangs: nothing is ready, and nobody is done")
         self._bury(process)
@@ -242,6 +253,8 @@ class _Play:
                 # Should the fault never come: this life ends anyway.
                 loop.call_later(120, self._give_up, over)
                 await over
+                self._check_told()
+                tasks += self.askers.values()
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
@@ -266,6 +279,7 @@ class _Play:
     def _store_has_failed(self, over: asyncio.Future[None]) -> None:
         """Somebody restarts it, or kills it, a while after."""
         self.counts["store failed"] += 1
+        self.failed_at = self._now()
         if not self._failed_on_purpose():
             self._violate("promise", "the store failed, and no fault was planned")
         chance = self.plan.chance(f"failed/{self.life}")
@@ -273,6 +287,32 @@ class _Play:
             self.loop.call_later(chance.random() * 2, self.loop.crash)
         else:
             self.loop.call_later(chance.random() * 2, self._give_up, over)
+
+    def _come_and_ask(self, process: Process) -> None:
+        """The store is about to fail: some ask for a run just then, of those that have to be read first if there are."""
+        chance = self.plan.chance(f"askers/{self.life}/{len(self.askers)}")
+        open_runs = [row.id for row in self.disk.runs.values() if row.ended is None]
+        cold = [run for run in open_runs if not process.remembers(run)]
+        for _ in range(_ASKERS):
+            seconds = chance.random() * _ASKERS_COME_WITHIN_SECONDS
+            wish = Wish(
+                seconds, chance.choice(["result", "settle"]), chance.choice(cold or [self._anybody()])
+            )
+            client = self._client([wish])
+            self.askers[client] = self.loop.create_task(self._serve(client, process))
+
+    def _check_told(self) -> None:
+        """Nobody waits for an answer of an App whose store has failed, whatever was asked, before or since."""
+        if self.failed_at is None:
+            return
+        for client in (*self.clients, *self.askers):
+            if client.asking is None:
+                continue
+            wish, since = client.asking
+            if self._now() - max(since, self.failed_at) > TELLING_SECONDS:
+                self._violate(
+                    "promise", f"who asked for {wish.verb} was not told that the store failed", wish.run or ""
+                )
 
     def _give_up(self, over: asyncio.Future[None]) -> None:
         if not over.done():
@@ -342,6 +382,8 @@ class _Play:
 
     def _hear(self, what: str) -> None:
         self.tell(f"the store: {what}")
+        if what == FAILS_SOON and self.process is not None and self.process.is_open():
+            self._come_and_ask(self.process)
         self.counts[f"store: {what}" if not what.startswith("durable") else "transactions"] += 1
 
     def _shown(self, run: str, value: Json) -> None:
@@ -470,6 +512,7 @@ class _Play:
             texts={"the log": log.encode(), "snapshots": snapshots},
             seen_at=dict(self.seen_at),
             clocks_agree=not any(life.jumps for life in self.plan.lives),
+            code_was_changed=any(life.broken for life in self.plan.lives),
         )
 
     def _calls(self, journals: Mapping[str, tuple[RunRow, list[tuple[int, bytes]]]]) -> list[Any]:

@@ -187,6 +187,14 @@ class Process(App):
         finally:
             self.has_disk = False
 
+    def is_open(self) -> bool:
+        """Whether it can be asked."""
+        return self._desk is not None
+
+    def remembers(self, run: str) -> bool:
+        """Whether a run is in memory."""
+        return self.worker is not None and run in self.worker._memory.runs
+
     def _fail(self, error: BaseException) -> None:
         self._told(f"failed: {error}")
         if self.worker is not None:
