@@ -44,7 +44,7 @@ from typing import Any, Final
 from tenuto.runtime.forbidden import OWN, Judge, Tables, forbidden_calls
 
 assert sys.version_info >= (3, 12)
-from sys import monitoring  # noqa: E402  # Python 3.11 has none
+monitoring = sys.monitoring  # Python 3.11 has none
 
 TOOLS: Final = (4, 3, 5)
 """Which of Python's places for tools may be ours: not those meant for debuggers, coverage and profilers."""

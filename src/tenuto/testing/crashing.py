@@ -105,7 +105,7 @@ async def crash_everywhere(
     Raises:
         AssertionError: A crash made a difference; the message says after which entry, and which.
     """
-    options = {
+    options: dict[str, Any] = {
         "workflows": tuple(workflows),
         "steps": tuple(steps),
         "documents": tuple(documents),
@@ -115,7 +115,7 @@ async def crash_everywhere(
 
     async def played_with(name: str, dies: Callable[[int], bool]) -> _Played:
         with tempfile.TemporaryDirectory(prefix="tenuto-crash-") as folder:
-            env = Environment(database=Path(folder, "tenuto.db"), **options)  # type: ignore[arg-type]  # by name, as given
+            env = Environment(database=Path(folder, "tenuto.db"), **options)
             setup(env)
             play = _Play(env, dies, name)
             async with env:

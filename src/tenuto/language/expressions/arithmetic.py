@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from tenuto.language.expressions.failures import SIZE_LIMIT, over
-from tenuto.language.expressions.numbers import EXACT, Computed, double, settle
+from tenuto.language.expressions.numbers import EXACT, Computed, Spelled, double, settle
 from tenuto.language.expressions.values import NUMBERS, Json, Meter, equal, less, wrong, wrong_pair
 
 Operation = Callable[[Json, Json, Meter], Json]
@@ -103,9 +103,9 @@ def _merge(left: dict[str, Json], right: dict[str, Json], meter: Meter) -> dict[
     meter.spend(1 + len(right) + (len(left) >> 8))
     merged = dict(left)
     for key, value in right.items():
-        old = merged.get(key)
+        old: Json = merged.get(key)
         both = type(old) is dict and type(value) is dict
-        merged[key] = _merge(old, value, meter) if both else value  # type: ignore[arg-type]
+        merged[key] = _merge(old, value, meter) if both else value
     return merged
 
 
@@ -171,10 +171,10 @@ def negated(value: float, meter: Meter) -> Json:
     """Return a number other than zero negated, untouched if it was untouched."""
     if isinstance(value, Computed):
         return settled(-value, meter)
-    spelling = getattr(value, "spelling", None)
-    if spelling is None:
+    if type(value) is not Spelled:
         return -value
-    return type(value)(-float(value), spelling[1:] if spelling[0] == "-" else f"-{spelling}")  # type: ignore[call-arg]
+    spelling = value.spelling
+    return Spelled(-float(value), spelling[1:] if spelling[0] == "-" else f"-{spelling}")
 
 
 def _both_nan(left: Json, right: Json) -> bool:

@@ -141,7 +141,7 @@ def _text(parts: tuple[str | s.Node, ...]) -> Direct | None:
             if type(piece) is str:
                 found.append(piece)
                 continue
-            item = piece(value, variables)  # type: ignore[operator]
+            item = piece(value, variables)  # type: ignore[operator]  # no text, by the test above
             if type(item) is int and -EXACT <= item <= EXACT:
                 found.append(str(item))
             elif type(item) is str and len(item) < _LONG:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, TypeAlias
 
 from tenuto.language.expressions.access import index, members
 from tenuto.language.expressions.arithmetic import add, subtract
 from tenuto.language.expressions.failures import DEPTH_LIMIT, over
+from tenuto.language.expressions.numbers import Spelled
 from tenuto.language.expressions.scalar import no_key
 from tenuto.language.expressions.values import (
     NUMBERS,
@@ -156,11 +157,11 @@ def flatten(value: Json, meter: Meter, levels: int = -1) -> Json:
     return flat
 
 
-def _flatten(items: object, levels: int, flat: list[Json], meter: Meter, depth: int) -> None:
+def _flatten(items: Iterable[Json], levels: int, flat: list[Json], meter: Meter, depth: int) -> None:
     """Append the items to `flat`, arrays among them taken apart."""
     if depth > DEPTH_LIMIT:
         raise over("expression-depth", f"a value nests deeper than {DEPTH_LIMIT} levels")
-    for item in items:  # type: ignore[attr-defined]
+    for item in items:
         if type(item) is list and levels != 0:
             meter.spend(1 + len(item))
             _flatten(item, levels - 1, flat, meter, depth + 1)
@@ -216,9 +217,8 @@ def absolute(value: float) -> Json:
     """Return a number without its sign, untouched if it was untouched."""
     if type(value) is int:
         return abs(value)
-    spelling = getattr(value, "spelling", None)
-    if spelling is not None:
-        return type(value)(abs(float(value)), spelling.lstrip("-"))  # type: ignore[call-arg]
+    if type(value) is Spelled:
+        return Spelled(abs(float(value)), value.spelling.lstrip("-"))
     return type(value)(abs(float(value)))
 
 

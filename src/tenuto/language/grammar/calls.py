@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
 
 from tenuto.language.grammar.components import BASE, ENDPOINT, ITERATOR, RESOURCE, TASK_SYNONYMS, task_shape
 from tenuto.language.grammar.forms import CALLED, FREE, HOST, TEXT, WORD, Duration
@@ -34,14 +34,14 @@ _ARGUMENTS_OR_TEXT: Final = Kind(expected="a mapping, or one whole expression", 
 _HTTP_OUTPUT: Final = Enumeration(("raw", "content", "response"))
 
 
-def _call(kind: str, shapes: dict[str, Shape], *required: str, **rest: object) -> Fields:
+def _call(kind: str, shapes: dict[str, Shape], *required: str, **rest: Any) -> Fields:
     """Return the shape of a task that makes a built-in call: its `with` has these properties."""
     arguments = Fields(
         title=f"`with` of `call: {kind}`",
         anchor=f"call-{kind}",
         shapes=shapes,
         required=required,
-        **rest,  # type: ignore[arg-type]
+        **rest,
     )
     return Fields(
         title=f"a `call: {kind}` task",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from tenuto.language.grammar.forms import NOT_EMPTY, TEXT, URI
 from tenuto.language.grammar.shapes import Choice, Depending, Enumeration, Fields, Items, Kind, Word
@@ -11,7 +11,7 @@ from tenuto.language.grammar.walk import Shape
 _AUTHENTICATION: Final = "authentication"
 
 
-def _credentials(scheme: str, properties: dict[str, Shape], **rest: object) -> Shape:
+def _credentials(scheme: str, properties: dict[str, Shape], **rest: Any) -> Shape:
     """Return the shape of one scheme's configuration: inline, or `use` with the name of a secret."""
     return Depending(
         key="use",
@@ -25,7 +25,7 @@ def _credentials(scheme: str, properties: dict[str, Shape], **rest: object) -> S
             anchor=_AUTHENTICATION,
             shapes=properties,
             synonyms={"use": "use", "user": "username", "secret": "use"},
-            **rest,  # type: ignore[arg-type]
+            **rest,
         ),
     )
 
