@@ -172,7 +172,7 @@ def running(given: Namespace, answer: Answer, hold: bool = False) -> Iterator[Cl
     app.conf.update(broker_url=url, result_backend=url)
     with ExitStack() as stack:
         stack.callback(redis.stop)
-        stack.callback(lambda: cluster.worker.stop())
+        stack.callback(lambda: cluster.worker.stop())  # noqa: PLW0108  # the worker of that time
         cluster.start()
         answer.durability = cluster.durability()
         said = subprocess.run(

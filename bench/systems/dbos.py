@@ -292,7 +292,7 @@ async def leave(size: int, seconds: float) -> None:
 async def take_up(size: int) -> None:
     """Return when all that was left is over."""
     await until(lambda: noted.gated_steps >= size * STEPS)
-    while await DBOS.list_workflows_async(status=["PENDING", "ENQUEUED"], limit=1, load_input=False):  # noqa: ASYNC110
+    while await DBOS.list_workflows_async(status=["PENDING", "ENQUEUED"], limit=1, load_input=False):  # noqa: ASYNC110 - it has no event for it
         await asyncio.sleep(LOOK_SECONDS)
 
 
