@@ -600,7 +600,7 @@ def test_code_that_swallows_everything_cannot_keep_others_from_going_on(unraisab
         while True:
             try:
                 await add(1)
-            except:  # noqa: E722
+            except:  # noqa: E722  # the point of the test
                 continue
 
     play = Play(flow)

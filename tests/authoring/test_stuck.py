@@ -189,7 +189,7 @@ async def sneaky() -> str:
     """Swallows whatever happens."""
     try:
         await asyncio.sleep(1)
-    except:  # noqa: E722
+    except:  # noqa: E722  # the point of the test
         return "swallowed"
     return "slept"
 
@@ -296,7 +296,7 @@ async def wrong_result() -> int:
 @workflow
 async def wrong_in_each() -> list[int]:
     """Finds it out late, while an answer is taken."""
-    return await each(one, [1, "x", 3], at_once=1)  # type: ignore[list-item]
+    return await each(one, [1, "x", 3], at_once=1)  # type: ignore[arg-type]
 
 
 def test_arguments_that_do_not_fit_keep_the_run() -> None:
@@ -384,8 +384,8 @@ def test_a_workflow_is_async() -> None:
     """And says so."""
     with pytest.raises(Invalid, match="workflow `flow` is not async"):
 
-        @workflow
-        def flow() -> None:  # type: ignore[arg-type]
+        @workflow  # type: ignore[arg-type]
+        def flow() -> None:
             """Not async."""
 
 
@@ -472,7 +472,7 @@ def test_a_history_without_digests_is_compared_without_them() -> None:
 async def forgetful() -> None:
     """Calls a step, and that was all."""
     await one(1)
-    two(2)  # type: ignore[unused-coroutine]
+    two(2)
 
 
 @workflow
@@ -517,7 +517,7 @@ def test_a_signal_of_another_type_is_passed_over() -> None:
 @workflow
 async def going_round(n: int) -> int:
     """Forgets an await, and begins anew."""
-    two(n)  # type: ignore[unused-coroutine]
+    two(n)
     continue_as_new(n + 1)
 
 

@@ -6,6 +6,7 @@ import sqlite3
 import sys
 import time
 from argparse import Namespace
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from bench.measuring import Answer, Clock, asked, sqlite_durability
 from bench.servers import Server
 
 
-def _busy(seconds_each: float) -> tuple[list[int], object]:
+def _busy(seconds_each: float) -> tuple[list[int], Callable[[int], None]]:
     asked: list[int] = []
 
     def together(runs: int) -> None:
@@ -48,7 +49,7 @@ def test_a_batch_warms_up_with_a_tenth_and_is_repeated_whole_where_time_allows(
     monkeypatch.setattr(fitting, "TIMED_SECONDS_MIN", 0.02)
     asked, together = _busy(0.000_005)
 
-    done = batch(together, 1000, 0.03)  # type: ignore[arg-type]
+    done = batch(together, 1000, 0.03)
 
     assert [5, 95] == asked[:2]
     assert 1000 == done.at_once
@@ -61,7 +62,7 @@ def test_a_batch_that_would_take_too_long_is_smaller_and_done_once() -> None:
     """The time is what was asked for, about; the answer says how many there were."""
     asked, together = _busy(0.001)
 
-    done = batch(together, 100_000, 0.05)  # type: ignore[arg-type]
+    done = batch(together, 100_000, 0.05)
 
     assert done.at_once == asked[-1] < 200
     assert 1 == done.times

@@ -74,7 +74,7 @@ SENT = Arrived(0.0, {"type": SIGNAL, "subject": "go", "data": 1})
 
 
 def working(journal: SlowJournal, *workflows: Workflow[..., Any]) -> Worker:
-    """Return a worker on a journal."""
+    """Return a worker on a journal; it evaluates nothing."""
     steps = Steps()
     code = Code(workflows, steps.know, None, {})
     gate = Gate(Functions(steps, Catalog({})), SystemNetwork(), {})
@@ -202,7 +202,7 @@ async def test_a_query_shows_nothing_that_is_not_on_the_disk() -> None:
         SystemChance(),
         Code([telling], lambda step: None, None, {}),
     )
-    worker = Worker(journal, cast(Any, None), cast(Any, None), code.build, clock, chance, "0")
+    worker = Worker(journal, cast(Any, None), cast(Any, None), code.build, clock, chance, "0")  # calls and evaluates nothing
     run = await worker.start(telling.document(), {})
     journal.stalled = asyncio.Event()
     signal = {"type": SIGNAL, "subject": "go", "data": 1}

@@ -66,8 +66,8 @@ TASKS = "call the function as a `@step`"
 VERBS = "use `tenuto.gather`"
 INPUT = "hand the value in as an argument"
 
-FILE = open(os.devnull, "r+b", buffering=0)  # noqa: SIM115
-TEXT = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+FILE = open(os.devnull, "r+b", buffering=0)  # noqa: SIM115  # closed by `things`
+TEXT = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # closed by `things`
 DATABASE = sqlite3.connect(":memory:", check_same_thread=False)
 POOL = concurrent.futures.ThreadPoolExecutor(1)
 LOG_OF_A_USER = logging.getLogger("tests.guard")

@@ -55,7 +55,7 @@ async def mark(n: int) -> int:
 
 async def begun(n: int, times: int) -> None:
     """Return when a held step was called so often."""
-    while CALLS.count(n) < times:  # noqa: ASYNC110
+    while CALLS.count(n) < times:  # noqa: ASYNC110  # nothing tells of it
         await asyncio.sleep(0)
 
 
@@ -177,7 +177,7 @@ async def test_an_app_closes_though_code_swallows_everything(tmp_path: Path) -> 
         while True:
             try:
                 await go.receive()
-            except:  # noqa: E722
+            except:  # noqa: E722  # the point of the test
                 await mark(1)
 
     async with App(workflows=[flow], database=tmp_path / "tenuto.db") as app:
@@ -226,7 +226,7 @@ def family(*, parent_asks_more: bool = False, child_asks_more: bool = False) -> 
 
 async def child_row(app: App) -> RunRow:
     """The only run that has a parent, once there is one."""
-    while not (rows := [row for row in await app.desk.journal.runs() if row.parent]):  # noqa: ASYNC110
+    while not (rows := [row for row in await app.desk.journal.runs() if row.parent]):  # noqa: ASYNC110  # nor of this
         await asyncio.sleep(0)
     return rows[0]
 

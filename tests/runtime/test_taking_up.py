@@ -282,7 +282,7 @@ async def test_a_run_that_cannot_be_read_does_not_hold_up_the_others(tmp_path: P
         made.probe.held["b"].set()
         document_of = made.journal.document
 
-        async def document_or_none(digest: str):  # type: ignore[no-untyped-def]
+        async def document_or_none(digest: str) -> Any:
             row = await document_of(digest)
             return None if row is not None and row.name == "broken" else row
 

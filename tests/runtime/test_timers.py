@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -13,7 +13,7 @@ Fired = list[tuple[str, int]]
 
 
 @pytest.fixture
-async def timers() -> Iterator[tuple[Timers, TestClock, Fired]]:  # type: ignore[misc]
+async def timers() -> AsyncIterator[tuple[Timers, TestClock, Fired]]:
     """Timers on a clock that the test sets, and what fired."""
     clock, fired = TestClock(), list[tuple[str, int]]()
     made = Timers(clock, lambda run, command, now: fired.append((run, command)))
@@ -73,7 +73,7 @@ async def test_a_timer_has_fired_when_it_was_seen_to_be_due(
     """A clock that is set back between two looks must not make what is recorded of it early."""
     made, clock, _ = timers
     start, fired = clock.time, list[float]()
-    made._fire = lambda run, command, now: fired.append(now)  # type: ignore[method-assign]
+    made._fire = lambda run, command, now: fired.append(now)
     made.add("r", 1, start + 10.0)
     times = iter([start + 11.0, start])
     monkeypatch.setattr(clock, "now", lambda: next(times, start))

@@ -556,9 +556,9 @@ async def test_a_lone_batch_is_durable_wherever_it_is_written(
 ) -> None:
     """By the writer or by the loop: each `done` comes after the row is there for other connections, in order."""
     monkeypatch.setattr("tenuto.storage.journal.QUICK_SECONDS", quick_seconds)
-    seen: list[tuple[int, object]] = []
+    seen: list[Any] = []
     path = tmp_path / "a.db"
-    journal = await open_journal(path, failed=seen.append)  # type: ignore[arg-type]
+    journal = await open_journal(path, failed=seen.append)
 
     def done(seq: int) -> None:
         seen.append((seq, ask(path, "SELECT max(seq) FROM journal WHERE run = 1")))

@@ -23,4 +23,4 @@ def test_every_name_is_there_and_explained() -> None:
 def test_another_name_is_not_there() -> None:
     """As of any module."""
     with pytest.raises(AttributeError, match="no attribute 'Enviroment'"):
-        _ = tenuto.testing.Enviroment  # type: ignore[attr-defined]
+        _ = tenuto.testing.Enviroment
