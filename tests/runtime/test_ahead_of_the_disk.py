@@ -202,7 +202,7 @@ async def test_a_query_shows_nothing_that_is_not_on_the_disk() -> None:
         SystemChance(),
         Code([telling], lambda step: None, None, {}),
     )
-    worker = Worker(journal, cast(Any, None), cast(Any, None), code.build, clock, chance, "0")  # calls and evaluates nothing
+    worker = Worker(journal, cast(Any, None), cast(Any, None), code.build, clock, chance, "0")
     run = await worker.start(telling.document(), {})
     journal.stalled = asyncio.Event()
     signal = {"type": SIGNAL, "subject": "go", "data": 1}
