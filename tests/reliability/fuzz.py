@@ -17,7 +17,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -176,11 +177,10 @@ def play(budget: Budget) -> Record:
     findings = [finding for part in parts for finding in part.findings]
     counts: dict[str, int] = {"parsers": len(names), "inputs": sum(one.inputs for one in done)}
     figures: dict[str, str] = {}
-    for one in done:
-        key = f"inputs: {one.target}"
-        counts[key] = counts.get(key, 0) + one.inputs
+    for one in together(done):
+        counts[f"inputs: {one.target}"] = one.inputs
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(one.kinds.items()))
-        figures[one.target] = f"{kinds}; slowest {one.slowest_ms:.0f} ms ({one.slowest_bytes} bytes)"
+        figures[one.target] = f"{kinds}; slowest {one.slowest_ms:.1f} ms ({one.slowest_bytes} bytes)"
     return Record(
         layer=LAYER.name,
         cases=counts["inputs"],
@@ -194,6 +194,26 @@ def play(budget: Budget) -> Record:
         failing=tuple(f"{each.target}: {each.data.hex()[:400]}" for each in findings),
         caught=caught.result(),
     )
+
+
+def together(done: Iterable[Done]) -> list[Done]:
+    """Put together what was done with each parser; only plays that were not guided know which input was the slowest."""
+    merged: dict[str, Done] = {}
+    for one in done:
+        before = merged.setdefault(one.target, one)
+        if before is one:
+            continue
+        slowest = max(before, one, key=lambda each: each.slowest_ms)
+        merged[one.target] = Done(
+            target=one.target,
+            inputs=before.inputs + one.inputs,
+            kinds=dict(Counter(before.kinds) + Counter(one.kinds)),
+            slowest_ms=slowest.slowest_ms,
+            slowest_bytes=slowest.slowest_bytes,
+            growth_mib=max(before.growth_mib, one.growth_mib),
+            lines=max(before.lines, one.lines),
+        )
+    return list(merged.values())
 
 
 def caught_controls(folder: Path, seed: int) -> tuple[Caught, ...]:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability.fuzz import play
+from tests.reliability.fuzz import play, together
 from tests.reliability.fuzzing import controls, lanes
-from tests.reliability.fuzzing.child import CORPUS, TARGETS, known
+from tests.reliability.fuzzing.child import CORPUS, TARGETS, Done, known
 from tests.reliability.fuzzing.target import Target, given_up, judged
 from tests.reliability.programme import Budget
 
@@ -24,6 +24,29 @@ def test_fuzzing_finds_nothing_but_the_mistakes_of_the_controls(tmp_path: Path) 
     assert {target.name for target in controls.TARGETS} == {
         each.bug for each in record.caught if each.cases is not None
     }
+
+
+def test_a_parser_that_is_played_twice_has_one_record() -> None:
+    """Guided plays do not measure how slow an input is: what the others measured stays, and kinds are added up."""
+    plain = Done(
+        target="a", inputs=3, kinds={"value": 2, "x": 1}, slowest_ms=7.5, slowest_bytes=9, growth_mib=1
+    )
+    guided = Done(
+        target="a", inputs=2, kinds={"value": 2}, slowest_ms=0, slowest_bytes=0, growth_mib=4, lines=5
+    )
+    other = Done(target="b", inputs=1, kinds={}, slowest_ms=1, slowest_bytes=1, growth_mib=0)
+    both = Done(
+        target="a",
+        inputs=5,
+        kinds={"value": 4, "x": 1},
+        slowest_ms=7.5,
+        slowest_bytes=9,
+        growth_mib=4,
+        lines=5,
+    )
+
+    assert together([plain, other, guided]) == [both, other]
+    assert together([guided, plain]) == [both]
 
 
 @pytest.fixture(scope="module", autouse=True)
