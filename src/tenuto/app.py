@@ -15,7 +15,7 @@ import click
 from tenuto.cli.commands import COMMANDS
 from tenuto.cli.root import Root, complain, run_command_line, status_of
 from tenuto.cli.wiring import Wiring
-from tenuto.errors import CodeMissing, TenutoError
+from tenuto.errors import CodeMissing, NotFound, TenutoError
 from tenuto.settings import SECRET_PREFIX, Settings, read_settings
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def known(folders: Iterable[Path], modules: Modules | None = None) -> Known:
                 return None
             try:
                 parameters = self._catalog.find(name).parameters
-            except TenutoError:
+            except NotFound:
                 return None
             return {parameter.name: parameter.required for parameter in parameters}
 

@@ -129,6 +129,28 @@ def test_an_unknown_function_is_a_mistake_before_anything_runs(tenuto: Tenuto, w
     assert "core.noop:1.0.0" in called.json[0]["errors"][0]["hint"]
 
 
+@pytest.mark.parametrize("name", ["bad.hello", "bad.hello:1.0.0@default"])
+def test_a_function_whose_connector_cannot_be_loaded_says_why(
+    name: str, tenuto: Tenuto, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That the module breaks is told where it is called, and beside other mistakes; no other is blamed on it."""
+    information = tmp_path / "acme_bad-1.0.dist-info"
+    information.mkdir()
+    (information / "entry_points.txt").write_text("[tenuto.connectors]\nbad = acme_bad_module\n")
+    (tmp_path / "acme_bad_module.py").write_text('raise ValueError("no setting BAD_URL")\n')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    write("flow", f"- a: {{call: '{name}'}}\n- b: {{call: 'core.nop:1.0.0@default'}}")
+    checked = tenuto("validate", "flow.yaml", "--format", "json")
+    run = tenuto("run", "flow.yaml")
+
+    broken, unknown = checked.json[0]["errors"]
+    why = "connector `bad` cannot be loaded: ValueError: no setting BAD_URL."
+    assert (broken["path"], broken["message"]) == ("/do/0/a/call", f"The function cannot be called: {why}")
+    assert broken["hint"] == "mend the module, or uninstall its distribution"
+    assert unknown["message"] == "The default catalog has no function `core.nop:1.0.0`."
+    assert (run.status, why in run.err) == (2, True)
+
+
 SHAPES = {"svg", "title", "style", "defs", "marker", "path", "rect", "circle", "text", "g"}
 NASTY = """
 - a: {set: {x: 1}, then: c}

@@ -6,8 +6,8 @@ import msgspec
 
 from tenuto.engine.model import Json
 from tenuto.engine.ports import DocumentRow
-from tenuto.errors import InvalidDocument, InvalidInput, Problem
-from tenuto.language.load import Source, digest, load
+from tenuto.errors import Invalid, InvalidDocument, InvalidInput, Problem
+from tenuto.language.load import Source, digest, load, steps_of
 from tenuto.language.references import Known
 from tenuto.language.schemas import compile_schema
 from tenuto.language.validate import validate
@@ -38,7 +38,23 @@ def check(file: str, content: bytes, known: Known | None = None) -> Checked:
         source = load(content, file)
     except InvalidDocument as error:
         return Checked(file, content.decode(errors="replace"), None, error.problems)
-    return Checked(file, source.text, source, tuple(validate(source, known)))
+    problems = [_explained(problem, source, known) for problem in validate(source, known)]
+    return Checked(file, source.text, source, tuple(problems))
+
+
+def _explained(problem: Problem, source: Source, known: Known | None) -> Problem:
+    """Say of a function that is unknown because its connector cannot be loaded why it cannot be."""
+    if known is None or problem.code != "unknown-function":
+        return problem
+    name: Json = source.data
+    for step in steps_of(problem.path):
+        name = name[int(step)] if isinstance(name, list) else name[step]
+    try:
+        known.arguments(name.removesuffix("@default"))
+    except Invalid as error:
+        message = f"The function cannot be called: {error.message}."
+        return msgspec.structs.replace(problem, message=message, hint=error.hint)
+    return problem
 
 
 def definition(checked: Checked, origin: str | None = None) -> DocumentRow:
