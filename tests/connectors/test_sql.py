@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tenuto.connectors import sql, sql_session
 from tenuto.connectors.sql_text import Dialect, bind
 from tenuto.errors import Fault, Faulted
 from tenuto.plugin import Call
@@ -179,6 +181,76 @@ async def test_once_keeps_nothing_of_a_failed_attempt(
 
     assert 409 == fault.status
     assert 1 == done["affected"]
+
+
+async def test_where_the_table_of_once_may_not_be_made_the_refusal_is_told(
+    invoke: Invoke, fault_of: FaultOf, postgres: Postgres
+) -> None:
+    """Not that the table is missing, which is why it was to be made."""
+    for statement in (
+        "CREATE DATABASE guarded",
+        "CREATE ROLE guest LOGIN PASSWORD 'guest'",
+    ):
+        await invoke("sql.execute", database=postgres.url, statement=statement, autocommit=True)
+    guarded = postgres.url.replace("/postgres", "/guarded")
+    revoked = "REVOKE CREATE ON SCHEMA public FROM PUBLIC"
+    await invoke("sql.execute", database=guarded, statement=revoked)
+    guest = guarded.replace(f"{postgres.user}:{PASSWORD}", "guest:guest")
+
+    fault = await fault_of(invoke("sql.execute", database=guest, statement="SELECT 1", once=True))
+
+    assert 403 == fault.status
+    assert "permission denied for schema public" in str(fault.detail)
+
+
+async def test_a_lock_that_hinders_making_the_table_of_once_is_worth_another_attempt(
+    invoke: Invoke, fault_of: FaultOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The missing table would be a mistake for good."""
+    monkeypatch.setattr(sql_session, "BUSY_SECONDS", 0.01)
+    with closing(sqlite3.connect(tmp_path / "work.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        database = f"sqlite:///{tmp_path / 'work.db'}"
+        fault = await fault_of(invoke("sql.execute", database=database, statement="SELECT 1", once=True))
+
+    assert (503, True) == (fault.status, fault.transient)
+
+
+class Failing:
+    """A session that loses its connection at a statement, after which everything fails for that."""
+
+    dialect: Dialect = "mariadb"
+
+    def __init__(self, at: str) -> None:
+        self._at = at
+        self._lost = False
+
+    async def begin(self, *, read_only: bool) -> None:
+        """Begin."""
+
+    async def run(self, statement: str, values: Mapping[str, Any], limit: int) -> sql_session.Outcome:
+        """Answer with nothing, or fail."""
+        if self._lost:
+            raise RuntimeError("the connection is closed")
+        if statement.startswith(self._at):
+            self._lost = True
+            raise ConnectionResetError
+        return sql_session.Outcome([], 0)
+
+    async def commit(self) -> None:
+        """Commit."""
+
+    async def rollback(self) -> None:
+        """Fail if the connection is lost."""
+        if self._lost:
+            raise RuntimeError("the connection is closed")
+
+
+@pytest.mark.parametrize("at", ["SELECT", "INSERT"])
+async def test_what_failed_first_is_told(at: str) -> None:
+    """A lost connection is no missing table, and what fails after it is its consequence."""
+    with pytest.raises(ConnectionResetError):
+        await sql._transact(Failing(at), [], 1, "key")
 
 
 async def test_mistakes_in_a_statement_are_validation_faults(

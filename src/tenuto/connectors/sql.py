@@ -197,9 +197,12 @@ async def _transact(
             return _read_result(recorded.rows[0])
         try:
             await session.run(_CLAIM_ONCE, {"key": key}, 1)
-        except Exception:
-            await session.rollback()
-            recorded = await session.run(_READ_ONCE, {"key": key}, 1)
+        except Exception as refused:
+            try:
+                await session.rollback()
+                recorded = await session.run(_READ_ONCE, {"key": key}, 1)
+            except Exception:
+                raise refused from None
             if not recorded.rows:
                 raise
             return _read_result(recorded.rows[0])
@@ -216,15 +219,29 @@ def _read_result(row: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 async def _ensure_once(session: Session) -> None:
-    """Make the table if it cannot be read: who may not make tables can have it made beforehand."""
+    """Make the table if it is not there: who may not make tables can have it made beforehand."""
     try:
         await session.run(_READ_ONCE, {"key": ""}, 1)
-    except Exception:
+    except Exception as unread:
+        if not _is_missing(unread):
+            raise
         try:
             await session.run(_MAKE_ONCE, {}, 1)
-        except Exception:
-            # PostgreSQL lets two sessions race to make it; then it is there now.
-            await session.run(_READ_ONCE, {"key": ""}, 1)
+        except Exception as refused:
+            try:
+                # PostgreSQL lets two sessions race to make it; then it is there now.
+                await session.run(_READ_ONCE, {"key": ""}, 1)
+            except Exception:
+                raise refused from None
+
+
+def _is_missing(error: Exception) -> bool:
+    """Tell whether a statement failed for a missing table: no driver has to be installed to ask."""
+    return (
+        getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
+        or getattr(error, "sqlstate", None) == "42P01"
+        or error.args[:1] == (1146,)
+    )
 
 
 @asynccontextmanager
