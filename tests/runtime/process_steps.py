@@ -7,6 +7,7 @@ import signal
 
 from tenuto.authoring.declare import Retry, step
 from tenuto.authoring.step_context import current_step
+from tenuto.runtime import step_child
 
 
 @step(pool="process")
@@ -53,6 +54,16 @@ def work_until_cancelled(path: str) -> None:
 def hang() -> None:
     """Tell that it works, and never end."""
     current_step().heartbeat("hangs")
+    while True:
+        signal.pause()
+
+
+@step(pool="process")
+def babble() -> None:
+    """Send what is no message, then one that is; never end."""
+    for noise in (b"", b"\xc1", b"\x90", b"\x91\x90"):
+        step_child._child[0]._messages.send_bytes(noise)
+    current_step().heartbeat("after")
     while True:
         signal.pause()
 

@@ -618,6 +618,30 @@ async def test_a_step_in_a_process_tells_its_progress_and_learns_that_nobody_wai
 
 
 @pytest.mark.slow
+async def test_a_message_that_cannot_be_read_is_complained_of_and_the_next_are_heard(steps: Steps) -> None:
+    """One that is no message ends nothing."""
+    complaints: list[str] = []
+    reported: list[Any] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: complaints.append(context["message"]))
+    told = asyncio.Event()
+
+    def hear(progress: Any) -> None:
+        reported.append(progress)
+        told.set()
+
+    working = perform(steps, process_steps.babble, report=hear)
+    async with asyncio.timeout(20):
+        await told.wait()
+    working.cancel()
+    await asyncio.wait((working,))
+    loop.set_exception_handler(None)
+
+    assert ["a message of a step's process cannot be read"] * 4 == complaints
+    assert ["after"] == reported
+
+
+@pytest.mark.slow
 async def test_closing_waits_for_no_step() -> None:
     """A process that hangs is ended with the App."""
     steps = Steps(processes=1)

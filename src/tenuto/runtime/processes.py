@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -145,20 +146,23 @@ class _Pool:
         decoder = msgspec.msgpack.Decoder(list[Any])
         try:
             while True:
-                number, *progress = decoder.decode(self._messages.recv_bytes())
-                attempt = self._attempts.get(number)
+                message = self._messages.recv_bytes()
+                try:
+                    number, *progress = decoder.decode(message)
+                    attempt = self._attempts.get(number)
+                except (msgspec.DecodeError, RecursionError, TypeError, ValueError) as error:
+                    told = {"message": "a message of a step's process cannot be read", "exception": error}
+                    _call(loop, loop.call_exception_handler, told)
+                    continue
                 if attempt is None:
                     continue
                 if attempt.begun:
                     attempt.beat(progress[0] if progress else None)
                 else:
                     attempt.begin()
-        except (EOFError, OSError, msgspec.DecodeError, ValueError):
+        except (EOFError, OSError):
             self._messages.close()
-        try:
-            loop.call_soon_threadsafe(self._drained.set)
-        except RuntimeError:
-            return
+        _call(loop, self._drained.set)
 
     async def drained(self) -> None:
         """Wait until everything is heard that the processes of a broken pool have said."""
@@ -177,10 +181,7 @@ class _Pool:
 
         def wait() -> None:
             self._executor.shutdown(wait=True, cancel_futures=True)
-            try:
-                loop.call_soon_threadsafe(over.set)
-            except RuntimeError:
-                return
+            _call(loop, over.set)
 
         Thread(target=wait, name="tenuto-step-close", daemon=True).start()
         self._hang_up()
@@ -193,6 +194,12 @@ class _Pool:
         for end in (self._lifeline, self._their_lifeline, self._theirs):
             if not end.closed:
                 end.close()
+
+
+def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *arguments: Any) -> None:
+    """Call something on an event loop from another thread, unless the loop is closed."""
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(function, *arguments)
 
 
 def _told(answer: bytes, attempt: Attempt) -> Json:
