@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -27,6 +29,7 @@ class _Stored(msgspec.Struct, array_like=True):
     restarted: Restarted | None = None
 
 
+_LOG: Final = logging.getLogger("tenuto")
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(_Stored)
 
@@ -62,9 +65,15 @@ def snapshot_of(number: int, seq: int, program: Program, run: Run) -> Snapshot |
     """Return a snapshot of a run; None if it would be too large, or if JSON cannot carry the state."""
     try:
         state = encode_run(program, run)
-    except (RecursionError, TypeError, ValueError):
+    except (RecursionError, TypeError, ValueError) as error:
+        _tell(f"no snapshot of run number {number} can be taken", type(error).__name__)
         return None
-    return Snapshot(number, seq, state) if state is not None and len(state) <= SNAPSHOT_BYTES_MAX else None
+    if state is None:
+        return None
+    if len(state) > SNAPSHOT_BYTES_MAX:
+        _tell(f"no snapshot of run number {number} is taken", f"over {SNAPSHOT_BYTES_MAX} bytes")
+        return None
+    return Snapshot(number, seq, state)
 
 
 def encode_run(program: Program, run: Run) -> bytes | None:
@@ -83,9 +92,20 @@ def decode_run(program: Program, data: bytes) -> Run | None:
     try:
         stored = _decoder.decode(data)
         if stored.format != FORMAT:
+            _tell("a snapshot cannot be read", "another version wrote it")
             return None
         opened = Table.of(stored.open)
         busy = sum(is_busy(command) for command in stored.open.values())
         return Run(stored.status, program.decode(bytes(stored.state)), opened, busy, stored.restarted)
-    except (msgspec.DecodeError, RecursionError, LookupError, TypeError, ValueError):
+    except (msgspec.DecodeError, RecursionError, LookupError, TypeError, ValueError) as error:
+        _tell("a snapshot cannot be read", type(error).__name__)
         return None
+
+
+@lru_cache(maxsize=1024)
+def _tell(what: str, why: str) -> None:
+    """Log why a run is folded from its whole journal; only once, however often it comes to that.
+
+    An error's text is left out: it may hold what the state holds.
+    """
+    _LOG.warning("%s (%s): the run is folded from its whole journal, which takes longer", what, why)
