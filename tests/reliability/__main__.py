@@ -7,7 +7,7 @@ record is printed as it grows; with `--page` it is written there at the end. A l
 and the others are played all the same.
 
 The exit code is 1 if a promise was broken, if a layer played no case or broke off, or if a seeded bug was hunted and went
-unnoticed. Seeded bugs that were not hunted are listed; in a play of 60 minutes or more they also make it 1. Interrupted
+unnoticed. Seeded bugs that were not hunted, or for which time was over, are listed; in a play of 60 minutes or more they also make it 1. Interrupted
 (Ctrl-C, SIGTERM), it ends its processes, takes its file systems and folders away, and leaves the page as it was; the exit
 code is 130 or 143. A second time ends it on the spot.
 """
@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from tests.reliability.house.lives import descendants
-from tests.reliability.page import broke_off, not_hunted, written
+from tests.reliability.page import broke_off, not_hunted, unnoticed, written
 from tests.reliability.programme import INTERRUPTED, Budget, Layer, Record, broken
 
 HERE: Final = Path(__file__).parent
@@ -129,7 +129,7 @@ def tell(layer: Layer, record: Record) -> None:
     for name, figure in record.figures.items():
         print(f"     {name}: {figure}")
     for caught in record.caught:
-        found = f"noticed after {caught.cases:,}" if caught.cases is not None else "NOT NOTICED"
+        found = f"noticed after {caught.cases:,}" if caught.cases is not None else unnoticed(caught).upper()
         print(f"     seeded: {caught.bug}: {found}")
     for bug in not_hunted(layer, record):
         print(f"     seeded: {bug}: not hunted")
@@ -147,7 +147,10 @@ def sound(layers: Sequence[Layer], records: Sequence[Record], minutes: float) ->
     return all(
         record.cases > 0
         and not record.violations
-        and all(caught.cases is not None for caught in record.caught)
+        and all(
+            caught.cases is not None or (caught.broken_off_after is not None and minutes < FULL_MINUTES)
+            for caught in record.caught
+        )
         and (minutes < FULL_MINUTES or not not_hunted(layer, record))
         for layer, record in zip(layers, records, strict=True)
     )

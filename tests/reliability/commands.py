@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -33,14 +34,14 @@ LONGEST_SECONDS: Final = 0.75
 """A command is killed at a time up to this; it takes about so long for all its steps."""
 
 
-async def session(folder: Path, seed: int, kills: int) -> tuple[list[Violation], int]:
+async def session(folder: Path, seed: int, kills: int) -> tuple[list[Violation], Counter[str]]:
     """End so many commands that work on one run by force, then let one end by itself.
 
-    Most are killed, some are asked to end, some are asked twice. Return what is wrong, and how many were stopped.
+    Most are killed, some are asked to end, some are asked twice. Return what is wrong, and how many ended how.
     """
     os.makedirs(folder)
     random, calls = Random(seed), []
-    killed = 0
+    counts: Counter[str] = Counter()
     async with Ledger(folder / "ledger.jsonl", Trouble(slow=1.0, slow_seconds=0.03)) as ledger:
         status = None
         for life in range(1, kills + 2):
@@ -50,7 +51,7 @@ async def session(folder: Path, seed: int, kills: int) -> tuple[list[Violation],
             )
             ending = random.choice(ENDINGS) if seconds is not None else ()
             status = await _command(folder, ledger, life, seconds, ending, calls, resumes=again)
-            killed += status in (-signal.SIGKILL, INTERRUPTED)
+            counts[ended_by(status)] += 1
         evidence = Evidence(
             calls=calls,
             journals=read_journals(folder / "x.db"),
@@ -62,7 +63,15 @@ async def session(folder: Path, seed: int, kills: int) -> tuple[list[Violation],
     row = evidence.journals[RUN][0]
     if row.outcome != {"output": work.expected("chain", RUN, STEPS)}:
         violations.append(Violation("promise", RUN, f"it is {row.status}: {row.outcome}"))
-    return violations, killed
+    return violations, counts
+
+
+def ended_by(status: int) -> str:
+    """Say what a command's exit status tells of its end: one that was over before the signal came was not killed."""
+    if status == -signal.SIGKILL:
+        return "kills of commands"
+    asked = status in (INTERRUPTED, -signal.SIGTERM, -signal.SIGINT)
+    return "commands that were asked to end" if asked else "commands that ended by themselves"
 
 
 async def _command(

@@ -3,7 +3,7 @@
 An episode is one database, its clients, and so many lives that end by force, one after the other; after the last
 one nothing is disturbed any more, all runs have to end, and the checker is asked. Lives are
 forked from a nursery, which makes thousands of kills affordable; some are begun as users begin them, and it is those
-whose times to recover are told.
+whose times to recover are told, of starts that nothing disturbs. A kill is a SIGKILL to a process that was alive.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import signal
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -26,7 +27,7 @@ from tests.reliability.commands import session
 from tests.reliability.evidence import Violation
 from tests.reliability.house.driver import House, noticed, unplayable
 from tests.reliability.house.ledger import Ledger, Trouble, repeated
-from tests.reliability.house.lives import Died, Life, Nursery, descendants
+from tests.reliability.house.lives import Died, Life, Nursery, descendants, kill_child
 from tests.reliability.house.stories import COMMON, RARE, Stories
 from tests.reliability.programme import Budget, Caught, Layer, Record
 
@@ -40,6 +41,7 @@ COMMANDS_EVERY: Final = 12
 COMMANDS_KILLED: Final = 4
 """After so many episodes, so many commands of one run are killed."""
 
+BREAKS_MAX: Final = 10
 KILLS_TO_CATCH: Final = 6
 CATCH_EPISODES_MAX: Final = 40
 HUNTING: Final = 0.5
@@ -92,6 +94,7 @@ class Played:
     progress: list[float] = field(default_factory=list)
     repeated: tuple[int, int] = (0, 0)
     counted_kills: int = 0
+    lost: int = 0
 
 
 class Killer:
@@ -103,6 +106,8 @@ class Killer:
         self._random = random
         self._counts = counts
         self._slowly = slowly
+        self.undisturbed: set[int] = set()
+        """The numbers of the lives that were left alone until they were ready."""
 
     async def kill_one(self) -> Life:
         """Begin a life and end it; return it."""
@@ -111,14 +116,18 @@ class Killer:
         starting = asyncio.create_task(house.start(forked=forked))
         if random.random() < 0.25:
             await asyncio.wait([starting], timeout=random.random() * READY_SECONDS * (1 if forked else 6))
-            self._counts["kills while starting" if not starting.done() else "kills at once"] += 1
+            how = "kills while starting" if not starting.done() else "kills at once"
         else:
             await starting
-            await self._disturb()
-        await house.kill()
+            self.undisturbed.add(house.life.number)
+            how = await self._disturb()
+        if await house.kill():
+            self._counts["kills"] += 1
+            self._counts[how or "kills while working"] += 1
+        else:
+            self._counts["lives that had ended before they were killed"] += 1
         with suppress(Died):
             await starting
-        self._counts["kills"] += 1
         self._look()
         return house.life
 
@@ -131,8 +140,11 @@ class Killer:
                 return  # the first process was killed before there was a table
             self._counts["looks from outside"] += 1
 
-    async def _disturb(self) -> None:
-        """Let the process work for a while, or stop it for a moment, or kill its children."""
+    async def _disturb(self) -> str:
+        """Let the process work for a while, or stop it for a moment, or kill its children.
+
+        Return what a kill after that is called, "" where it is none of its own kind.
+        """
         house, random = self._house, self._random
         life, roll = house.life, random.random()
         self._look()
@@ -156,11 +168,12 @@ class Killer:
         await asyncio.sleep(random.random() ** 2 * 0.05)
         if roll > 0.95:
             life.send_signal(signal.SIGSTOP)
-            self._counts["kills while stopped"] += 1
-        elif roll > 0.85:
+            return "kills while stopped"
+        if roll > 0.85:
             closing = asyncio.create_task(house.stop())
             await asyncio.wait([closing], timeout=random.random() ** 2 * 0.03)
-            self._counts["kills while closing"] += 1
+            return "kills while closing"
+        return ""
 
     async def _kill_children(self) -> None:
         """Kill one child after the other, as they come, for a moment."""
@@ -169,9 +182,7 @@ class Killer:
         while time.monotonic() < deadline and not killed:
             for pid, command in descendants(self._house.life.pid).items():
                 kind = next((name for word, name in CHILDREN.items() if word in command), None)
-                if kind is not None and self._random.random() < 0.5:
-                    with suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
+                if kind is not None and self._random.random() < 0.5 and kill_child(pid):
                     self._counts[f"kills of an {kind}" if kind == "evaluator" else f"kills of a {kind}"] += 1
                     killed += 1
             await asyncio.sleep(0.02)
@@ -214,26 +225,39 @@ async def episode(
         await house.stop()
         played.violations = house.violations()
         played.counts["runs folded"] = house.folded
-        _measure(played, house, difficult)
+        played.lost = house.lost
+        _measure(played, house, difficult, killer.undisturbed)
     return played
 
 
-def _measure(played: Played, house: House, difficult: bool) -> None:
+def _measure(played: Played, house: House, difficult: bool, undisturbed: set[int]) -> None:
     """Take down the times and numbers of an episode."""
     played.counts["runs"] = len({run for run, _ in house.seen_at})
     played.counts["entries"] = len(house.seen_at)
     played.counts["effects"] = len(house.ledger.effects)
     played.counts["acknowledged"] = sum(call.what == "ok" for call in house.calls)
+    played.counts["acknowledged starts"] = len(
+        {call.run for call in house.calls if call.verb == "start" and call.what == "ok"}
+    )
     played.counts["unknown to clients"] = sum(call.what == "info" for call in house.calls)
-    for before, life in zip(house.lives, house.lives[1:], strict=False):
-        if life.forked or life.ready is None or before.killed is None:
-            continue
-        played.ready.append(life.ready - before.killed)
-        if life.first_entry is not None:
-            played.progress.append(life.first_entry - before.killed)
+    played.ready, played.progress = recovered(house.lives, undisturbed)
     if not difficult:
         played.repeated = repeated(house.ledger.effects)
         played.counted_kills = played.counts["kills"]
+
+
+def recovered(lives: Sequence[Life], undisturbed: Container[int]) -> tuple[list[float], list[float]]:
+    """Return the seconds from each kill until the next life was ready, and until it showed its first entry.
+
+    Only of lives begun as users do, and that nobody meant to kill before they were ready: of the others, only the
+    quick ones would be counted.
+    """
+    ready, progress = [], []
+    for before, life in pairwise(lives):
+        if life.number in undisturbed and not life.forked and life.ready and before.killed:
+            ready.append(life.ready - before.killed)
+            progress += [life.first_entry - before.killed] if life.first_entry else []
+    return ready, progress
 
 
 # ── the layer ────────────────────────────────────────────────────────────────────────────
@@ -247,22 +271,24 @@ def play(budget: Budget) -> Record:
 async def _play(budget: Budget) -> Record:
     began = time.monotonic()
     total, failing = Played(), []
-    wanted, episodes = budget.cases(KILLS_IN_CI), 0
+    wanted, episodes, breaks = budget.cases(KILLS_IN_CI), 0, 0
     bugs = VISIBLE if budget.scale < SCALE_OF_NIGHTS else VISIBLE_AT_NIGHT
     with Nursery() as nursery:
-        hunting = replace(budget, deadline=began + (budget.deadline - began) * HUNTING)
+        hunting = budget.share(HUNTING)
         hunts = [await catch(hunting, nursery, bug) for bug in bugs if not hunting.over()]
         await _without_bug(
             budget, nursery, max((episodes for _, episodes in hunts), default=1), total, failing
         )
-        while episodes == 0 or (total.counts["kills"] < wanted and not budget.over()):
+        # An episode that breaks off counts no kill: a few of them are enough.
+        while episodes == 0 or (total.counts["kills"] < wanted and breaks < BREAKS_MAX and not budget.over()):
             seed = budget.seed + episodes
             episodes += 1
             folder = budget.folder / f"kills-{seed}"
             try:
                 played = await episode(folder, nursery, seed, KILLS_PER_EPISODE)
             except Exception as error:
-                played = Played(violations=[unplayable(error)], counts=Counter(kills=KILLS_PER_EPISODE))
+                played = Played(violations=[unplayable(error)])
+                breaks += 1
             _add(total, played)
             if played.violations:
                 failing.append(f"episode:{seed}")
@@ -276,10 +302,7 @@ async def _play(budget: Budget) -> Record:
         counts={"episodes": episodes, **dict(sorted(total.counts.items()))},
         violations=tuple(total.violations),
         failing=tuple(failing),
-        # A hunt that was broken off for want of time says nothing.
-        caught=tuple(
-            caught for caught, number in hunts if caught.cases is not None or number == CATCH_EPISODES_MAX
-        ),
+        caught=tuple(caught for caught, _ in hunts),
         figures=_figures(total),
     )
 
@@ -287,12 +310,12 @@ async def _play(budget: Budget) -> Record:
 async def _command_line(budget: Budget, seed: int, total: Played, failing: list[str]) -> None:
     folder = budget.folder / f"commands-{seed}"
     try:
-        violations, killed = await session(folder, seed, COMMANDS_KILLED)
+        violations, counts = await session(folder, seed, COMMANDS_KILLED)
     except Exception as error:
-        violations, killed = [unplayable(error)], COMMANDS_KILLED
+        violations, counts = [unplayable(error)], Counter()
     total.violations += violations
-    total.counts["kills"] += killed
-    total.counts["kills of commands"] += killed
+    total.counts.update(counts)
+    total.counts["kills"] += counts["kills of commands"]
     if violations:
         failing.append(f"commands:{seed}")
     shutil.rmtree(folder)
@@ -310,7 +333,13 @@ async def catch(budget: Budget, nursery: Nursery, bug: str) -> tuple[Caught, int
         kills += played.counts["kills"]
         number += 1
         by = noticed(played.violations, VISIBLE_AT_NIGHT[bug])
-    caught = Caught(bug=bug, cases=kills if by else None, by=by, seconds=time.monotonic() - began)
+    caught = Caught(
+        bug=bug,
+        cases=kills if by else None,
+        by=by,
+        seconds=time.monotonic() - began,
+        broken_off_after=kills if not by and number < CATCH_EPISODES_MAX else None,
+    )
     return caught, number
 
 
@@ -341,7 +370,7 @@ async def _short(budget: Budget, nursery: Nursery, number: int, bug: str | None)
             slowly=0.0,
         )
     except Exception as error:
-        return Played(violations=[unplayable(error)], counts=Counter(kills=KILLS_TO_CATCH))
+        return Played(violations=[unplayable(error)])
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -353,15 +382,16 @@ def _add(total: Played, played: Played) -> None:
     total.progress += played.progress
     total.repeated = (total.repeated[0] + played.repeated[0], total.repeated[1] + played.repeated[1])
     total.counted_kills += played.counted_kills
+    total.lost += played.lost
 
 
 def _figures(total: Played) -> dict[str, str]:
-    lost = [each for each in total.violations if each.invariant in ("I1", "I7", "promise")]
     kills = max(total.counted_kills, 1)
     return {
         "SIGKILL to ready": told(total.ready),
         "SIGKILL to first progress": told(total.progress),
-        "acknowledged and lost": f"{len(lost)} of {total.counts['acknowledged'] + total.counts['entries']}",
+        "entries shown and starts acknowledged that are gone": f"{total.lost}"
+        f" of {total.counts['entries'] + total.counts['acknowledged starts']}",
         "effects repeated, per kill": f"{total.repeated[0] / kills:.3f} at a receiver that takes all,"
         f" {total.repeated[1] / kills:.3f} at one that knows keys ({total.counted_kills} kills)",
     }

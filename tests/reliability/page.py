@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from tests.reliability.programme import Layer, Record
+from tests.reliability.programme import Caught, Layer, Record
 from tests.reliability.zoo import NOT_YET
 
 HERE: Final = Path(__file__).parent
@@ -111,6 +111,13 @@ def not_hunted(layer: Layer, record: Record) -> list[str]:
     return [bug for bug in layer.controls if bug not in hunted]
 
 
+def unnoticed(caught: Caught) -> str:
+    """Say of a bug that was not noticed whether time was over before enough was played."""
+    if caught.broken_off_after is None:
+        return "not noticed"
+    return f"not noticed in {caught.broken_off_after:,} (time over)"
+
+
 def _details(layers: Sequence[Layer], records: Sequence[Record]) -> str:
     parts = []
     for layer, record in zip(layers, records, strict=True):
@@ -127,7 +134,7 @@ def _caught(layers: Sequence[Layer], records: Sequence[Record]) -> str:
         [
             caught.bug,
             layer.name,
-            "**not noticed**" if caught.cases is None else f"{caught.cases:,}",
+            f"**{unnoticed(caught)}**" if caught.cases is None else f"{caught.cases:,}",
             ", ".join(caught.by),
             f"{caught.seconds:.1f}",
         ]

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -38,6 +38,11 @@ class Budget:
         """Return how many cases to play where CI plays `ci`."""
         return max(1, round(ci * self.scale))
 
+    def share(self, part: float) -> Budget:
+        """Return a budget that is over after this part of the time that is left."""
+        now = time.monotonic()
+        return replace(self, deadline=now + max(0.0, self.deadline - now) * part)
+
     def over(self) -> bool:
         """Whether time is up, or somebody wants this to end."""
         return INTERRUPTED.is_set() or time.monotonic() >= self.deadline
@@ -47,13 +52,15 @@ class Caught(msgspec.Struct, frozen=True, kw_only=True):
     """A seeded bug, or a setting known to be weak, and whether the layer noticed it.
 
     `cases` is how many cases (seeds, kills, power cuts) it took to notice, None if it was not noticed within the
-    budget; `by` are the invariants that it violated.
+    budget; `by` are the invariants that it violated. `broken_off_after` is how many cases there were in vain when the
+    time was over, of a hunt that would have gone on: it has noticed nothing, and says nothing.
     """
 
     bug: str
     cases: int | None
     by: tuple[str, ...] = ()
     seconds: float = 0.0
+    broken_off_after: int | None = None
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +94,11 @@ class Layer:
     play: Callable[[Budget], Record]
     nightly: float
     controls: tuple[str, ...] = ()
+
+
+def fewer(what: str, played: int, wanted: int) -> list[str]:
+    """Say of a part of a layer that it had less than it should, if it did."""
+    return [f"{what}: only {played:,} of {wanted:,}, for want of time"] if played < wanted else []
 
 
 def broken(what: str, error: BaseException) -> Violation:

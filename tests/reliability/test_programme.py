@@ -14,13 +14,14 @@ from tests.reliability.__main__ import play, sound
 from tests.reliability.disk.lives import ROOT
 from tests.reliability.evidence import Violation
 from tests.reliability.page import written
-from tests.reliability.programme import Budget, Caught, Layer, Record
+from tests.reliability.programme import Budget, Caught, Layer, Record, fewer
 
 
 def _layer(record: Record, *controls: str) -> Layer:
     return Layer(record.layer, "Something", lambda budget: record, 1.0, controls)
 
 
+OVER = Caught(bug="a", cases=None, broken_off_after=7)
 GOOD = Record(layer="L1", cases=3, seconds=0.1, caught=(Caught(bug="a bug", cases=2),))
 
 
@@ -55,6 +56,8 @@ def test_a_layer_that_breaks_off_is_a_violation_and_the_next_is_played(
         (GOOD, ("a bug", "another"), 5.0, True),
         (Record(layer="L1", cases=0, seconds=0.1), (), 5.0, False),
         (Record(layer="L1", cases=1, seconds=0.1, caught=(Caught(bug="a", cases=None),)), ("a",), 5.0, False),
+        (Record(layer="L1", cases=1, seconds=0.1, caught=(OVER,)), ("a",), 5.0, True),
+        (Record(layer="L1", cases=1, seconds=0.1, caught=(OVER,)), ("a",), 60.0, False),
         (Record(layer="L1", cases=1, seconds=0.1, violations=(Violation("I1", "", ""),)), (), 5.0, False),
     ],
 )
@@ -65,7 +68,21 @@ def test_a_record_is_sound_if_it_was_played_and_would_have_noticed(
     layers = [_layer(record, *controls)]
 
     assert sound(layers, [record], minutes) is expected
-    assert ("**not hunted**" in written(layers, [record], minutes, 1)) is ("another" in controls)
+    page = written(layers, [record], minutes, 1)
+    assert ("**not hunted**" in page) is ("another" in controls)
+    assert ("| **not noticed in 7 (time over)** |" in page) is (OVER in record.caught)
+
+
+def test_a_part_has_its_share_of_the_time_that_is_left(tmp_path: Path) -> None:
+    """What is over leaves nothing; where nobody counts the time, no part does."""
+    now = time.monotonic()
+    whole = Budget(tmp_path, deadline=now + 100)
+
+    assert now + 30 <= whole.share(0.3).deadline < now + 40
+    assert Budget(tmp_path, deadline=now - 1).share(0.5).over()
+    assert not Budget(tmp_path).share(0.5).over()
+    assert fewer("seeds", 1, 2) == ["seeds: only 1 of 2, for want of time"]
+    assert fewer("seeds", 2, 2) == []
 
 
 @pytest.mark.slow

@@ -91,6 +91,8 @@ class House:
         self.settled = False
         self.folded = 0
         """How many runs were folded again when violations were looked for."""
+        self.lost = 0
+        """How many acknowledged entries and starts were not there then."""
 
     async def __aenter__(self) -> House:
         return self
@@ -144,12 +146,16 @@ class House:
         await self.life.wait(lambda: self.life.ready is not None)
         self.up.set()
 
-    async def kill(self) -> None:
-        """End the process with SIGKILL; returns when it is gone. Its children have to end by themselves."""
+    async def kill(self) -> bool:
+        """End the process with SIGKILL; returns when it is gone, whether it was alive until then.
+
+        Its children have to end by themselves.
+        """
         children = descendants(self.life.pid) if self.life.ended is None and self.life.pid else {}
         self._children |= {(pid, since) for pid in children if (since := lives_since(pid)) is not None}
-        self.life.send_signal(signal.SIGKILL)
+        was_alive = self.life.send_signal(signal.SIGKILL)
         await self.life.end()
+        return was_alive
 
     async def stop(self) -> None:
         """Have the process end in order."""
@@ -348,6 +354,7 @@ class House:
         """Return what contradicts the promise: what the checker finds in the evidence, and what clients found."""
         evidence = self.evidence(**more)
         self.folded = len(evidence.replays)
+        self.lost = len(lost(evidence))
         return [*check(evidence), *self.strange, *self._other_results(evidence)]
 
     def _other_results(self, evidence: Evidence) -> list[Violation]:
@@ -367,6 +374,22 @@ class House:
                 if output != expected:
                     found.append(Violation("promise", run, f"{kind}({n}) answered {str(output)[:200]}"))
         return found
+
+
+def lost(evidence: Evidence) -> list[str]:
+    """Return which of the entries shown as durable are not there as they were shown, and which acknowledged starts."""
+    stored = {
+        (run, seq): digest_of(data)
+        for run, (_, entries) in evidence.journals.items()
+        for seq, data in entries
+    }
+    entries = [
+        f"entry {seq} of {run}"
+        for run, seq in sorted(evidence.acked_entries)
+        if evidence.acked_digests.get((run, seq), stored.get((run, seq))) != stored.get((run, seq), "")
+    ]
+    starts = {call.run for call in evidence.calls if call.verb == "start" and call.what == "ok"}
+    return [*entries, *(f"start of {run}" for run in sorted(starts - evidence.journals.keys()))]
 
 
 def noticed(violations: Iterable[Violation], may: Iterable[str]) -> tuple[str, ...]:

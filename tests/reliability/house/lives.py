@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -181,13 +182,16 @@ class Life:
         )
         return await future
 
-    def send_signal(self, number: int) -> None:
-        """Send the process a signal, if it is still there."""
+    def send_signal(self, number: int) -> bool:
+        """Send the process a signal; return whether it was still alive, and had not said its last word."""
+        if self.ended is not None or self._descriptor < 0 or not lives(self._descriptor):
+            return False
         if number == signal.SIGKILL:
             self.killed = time.time()
-        if self._descriptor >= 0 and self.ended is None:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._descriptor, number)
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._descriptor, number)
+            return True
+        return False
 
     async def end(self) -> None:
         """Return when the process has ended, if it has ever begun."""
@@ -196,6 +200,28 @@ class Life:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def lives(descriptor: int) -> bool:
+    """Whether the process of a descriptor (`os.pidfd_open`) has not ended: that can be read, buried or not."""
+    readable, _, _ = select.select([descriptor], [], [], 0)
+    return not readable
+
+
+def kill_child(pid: int) -> bool:
+    """Kill a process with SIGKILL; return whether it was still alive."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return False
+    try:
+        was_alive = lives(descriptor)
+        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        return was_alive
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(descriptor)
 
 
 def descendants(pid: int) -> dict[int, str]:
