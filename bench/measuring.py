@@ -15,15 +15,19 @@ A workflow is ten steps, one after the other, each given the answer of the one b
 
 | work | what is done | size | figures |
 |---|---|---|---|
-| `latency` | one workflow at a time, before each the disk's own time for as many entries | how many | `p50_ms`, `p99_ms`, `runs`, `floor_ms`, `ratio` |
-| `in-flight` | so many at once, from the first start to the last result; again and again for some seconds | how many | `steps_per_second`, `cpu_us_per_step` (all processes), `seconds`, `runs` |
+| `latency` | one workflow at a time, before each the disk's own time for as many entries | how many | `p50_ms`, `p99_ms` or `max_ms`, `runs`, `floor_ms`, `ratio` |
+| `in-flight` | so many at once, from the first start to the last result; again and again for some seconds | how many | `steps_per_second`, `cpu_us_per_step` (all processes, the client too), `seconds`, `runs` |
 | `fan-out` | one workflow with a step for each item, side by side, then their sum | items | `items_per_second`, `seconds` |
 | `payload` | `PAYLOAD_RUNS` at once; each step answers a text of so many bytes and is given the one before | bytes | `steps_per_second` |
 | `signals` | so many workflows wait, each is then sent one signal, all at once, and ends | how many | `signals_per_second` |
-| `waiting` | so many workflows wait for a time far away; memory (PSS) and disk (blocks) of all processes | how many | `rss_kb_per_run`, `disk_kb_per_run`, `idle_cpu_percent`, `wake_lag_ms_p50`, `wake_lag_ms_p99` |
-| `long-run` | one workflow of so many steps; first and last tenth | steps | `us_per_step_start`, `us_per_step_end`, `steps` |
+| `waiting` | so many workflows wait for a time far away; memory (PSS) and disk (blocks) of all processes | how many | `rss_kb_per_run`, `disk_kb_per_run`, `idle_cpu_percent`, `wake_lag_ms_p50`, `wake_lag_ms_p99` or `wake_lag_ms_max` |
+| `long-run` | one workflow of so many steps, after one of `WARM_STEPS`; first and last tenth | steps | `us_per_step_start`, `us_per_step_end`, `steps` |
 | `restart` | the process is killed with so many open; the next one goes on | how many | `first_progress_seconds`, `all_over_seconds` |
-| `footprint` | nothing yet; then one step | 1 | `import_ms`, `start_ms`, `first_result_ms`, `installed_mb` |
+| `footprint` | nothing yet; then one workflow | 1 | `import_ms`, `start_ms`, `first_result_ms`, `installed_mb` |
+
+A p99 is given of `P99_LEAST` values or more; of fewer it would only be the longest, and is called so. `import_ms` is importing the
+names that the workflow is written with, in a fresh interpreter, whose own start is not counted. `start_ms` and `first_result_ms`
+begin after the imports, on an empty folder: until all that the system needs runs and is ready, and until the first result.
 """
 
 from __future__ import annotations
@@ -46,11 +50,17 @@ STEPS: Final = 10
 WARM_UP: Final = 10
 """Before the clock runs, a tenth as many workflows run, so that everything is loaded and compiled."""
 
+WARM_STEPS: Final = 1_000
+"""Steps of the workflow that warms up for the work `long-run`, or as many as `fitting.warm_up` has time for."""
+
 PAYLOAD_RUNS: Final = 50
 """Workflows in flight in the work `payload`."""
 
+P99_LEAST: Final = 100
+"""Of fewer values, p99 is the greatest."""
+
 FLOOR_CALLS: Final = 12
-"""Entries of one run of ten steps that have to be on disk one after the other."""
+"""Syncs that the target of one run of ten steps is set in. Tenuto needs eleven, one for each entry of the run's journal."""
 
 LEVELS: Final = ("OFF", "NORMAL", "FULL", "EXTRA")
 FULL: Final = LEVELS.index("FULL")
@@ -101,24 +111,46 @@ def percentile(values: Iterable[float], percent: float) -> float:
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
 
+def quantiles_ms(seconds: Sequence[float], name: str) -> dict[str, float]:
+    """Return the median and p99, where there are enough for one, else the longest: `wake_lag_ms_{}` makes `wake_lag_ms_max`."""
+    last, value = ("p99", percentile(seconds, 99)) if len(seconds) >= P99_LEAST else ("max", max(seconds))
+    return {name.format("p50"): percentile(seconds, 50) * 1e3, name.format(last): value * 1e3}
+
+
 def latency(seconds: Sequence[float]) -> dict[str, float]:
     """Return the figures of the work `latency`."""
-    return {
-        "p50_ms": percentile(seconds, 50) * 1e3,
-        "p99_ms": percentile(seconds, 99) * 1e3,
-        "runs": len(seconds),
-    }
+    return {**quantiles_ms(seconds, "{}_ms"), "runs": len(seconds)}
+
+
+def lags(seconds: Sequence[float]) -> dict[str, float]:
+    """Return the figures of how late those went on that waited for a time."""
+    return quantiles_ms(seconds, "wake_lag_ms_{}")
 
 
 def floor_seconds(folder: Path, calls: int = FLOOR_CALLS) -> float:
-    """Time so many calls of `fdatasync`, each after 4 KiB at the end of a growing file."""
+    """Time so many calls of `fdatasync`, each after 4 KiB written over what is on the disk already.
+
+    A sync cannot have less to do: no block is new, and the file's size stays. SQLite's log is such a file once it was written in full.
+    """
+    return _sync_seconds(folder, calls, written=True)
+
+
+def growing_seconds(folder: Path, calls: int = FLOOR_CALLS) -> float:
+    """Time so many calls of `fdatasync`, each after 4 KiB at the end of a file: its size and its new block are written too."""
+    return _sync_seconds(folder, calls, written=False)
+
+
+def _sync_seconds(folder: Path, calls: int, *, written: bool) -> float:
     path = folder / "floor"
-    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY)
     block = b"x" * 4096
     try:
+        if written:
+            os.pwrite(descriptor, block * calls, 0)
+            os.fsync(descriptor)
         began = time.perf_counter()
-        for _ in range(calls):
-            os.write(descriptor, block)
+        for number in range(calls):
+            os.pwrite(descriptor, block, number * len(block))
             os.fdatasync(descriptor)
         return time.perf_counter() - began
     finally:

@@ -1,4 +1,8 @@
-"""The work `footprint`: what Tenuto takes before it does anything. Each time is that of fresh processes."""
+"""The work `footprint`: what Tenuto takes before it does anything. Each time is that of fresh processes.
+
+`import_ms`, `start_ms` and `first_result_ms` are those of every system, as `bench.measuring` says. `import_lazy_ms` is a mere
+`import tenuto`, which loads nothing yet; what a whole process of a command takes, with its interpreter, is only Tenuto's.
+"""
 
 from __future__ import annotations
 
@@ -10,35 +14,33 @@ import time
 from pathlib import Path
 from typing import Final
 
-from bench.measuring import Clock, timed
+from bench.fitting import import_ms
+from bench.measuring import STEPS, Clock, timed
 
 ROUNDS: Final = 7
 
-IMPORTING: Final = """
-import time; began = time.perf_counter()
-import tenuto; bare = time.perf_counter()
-from tenuto import App, Signal, step, workflow; named = time.perf_counter()
-print((bare - began) * 1e3, (named - began) * 1e3)
-"""
-STARTING: Final = """
+NAMES: Final = "from tenuto import App, Signal, step, workflow"
+STARTING: Final = f"""
 import asyncio, time
-from tenuto import App, step, workflow
+{NAMES}
 
 @step
-async def one(number: int) -> int:
+async def plus_one(number: int) -> int:
     return number + 1
 
 @workflow
-async def flow(number: int) -> int:
-    return await one(number)
+async def ten(number: int) -> int:
+    for _ in range({STEPS}):
+        number = await plus_one(number)
+    return number
 
 async def main() -> None:
-    began = time.perf_counter()
-    async with App(workflows=[flow], database="start.db") as app:
+    async with App(workflows=[ten], database="start.db") as app:
         ready = time.perf_counter()
-        assert await (await app.start(flow, 1)).result() == 2
-        print((ready - began) * 1e3, flush=True)
+        assert await (await app.start(ten, 0)).result() == {STEPS}
+        print((ready - began) * 1e3, (time.perf_counter() - began) * 1e3, flush=True)
 
+began = time.perf_counter()
 asyncio.run(main())
 """
 ONE_STEP: Final = """\
@@ -58,12 +60,10 @@ def _run(command: list[str], folder: Path) -> tuple[float, str]:
 def footprint(folder: Path, _: int) -> tuple[dict[str, float], Clock]:
     """Time importing, opening an App, a first result, and the commands; read how much is installed."""
     (folder / "one.yaml").write_text(ONE_STEP)
-    (folder / "importing.py").write_text(IMPORTING)
     (folder / "starting.py").write_text(STARTING)
     python, tenuto = sys.executable, str(Path(sys.executable).with_name("tenuto"))
     commands = {
         "python_ms": [python, "-c", "pass"],
-        "import_ms": [python, "importing.py"],
         "start_ms": [python, "starting.py"],
         "help_ms": [tenuto, "--help"],
         "validate_ms": [tenuto, "validate", "one.yaml"],
@@ -78,16 +78,15 @@ def footprint(folder: Path, _: int) -> tuple[dict[str, float], Clock]:
                 for database in folder.glob("start.db*"):
                     database.unlink()
                 taken, output = _run(command, folder)
-                if name == "import_ms":
-                    bare, named = map(float, output.split())
-                    found.setdefault("import_ms", []).append(bare)
-                    found.setdefault("import_names_ms", []).append(named)
-                elif name == "start_ms":
-                    found.setdefault("start_ms", []).append(float(output))
-                    found.setdefault("first_result_ms", []).append(taken)
+                if name == "start_ms":
+                    started, first = map(float, output.split())
+                    found.setdefault("start_ms", []).append(started)
+                    found.setdefault("first_result_ms", []).append(first)
                 else:
                     found.setdefault(name, []).append(taken)
     figures = {name: statistics.median(values) for name, values in found.items()}
+    figures["import_ms"] = figures["import_names_ms"] = import_ms(NAMES)
+    figures["import_lazy_ms"] = import_ms("import tenuto")
     if installed := os.environ.get("BENCH_INSTALLED_MB"):
         figures["installed_mb"] = float(installed)
     return figures, clock

@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import statistics
 import time
 from argparse import Namespace
+from pathlib import Path
+from typing import Final
 
-from bench.fitting import batch, fill, fill_wide, one_by_one
-from bench.measuring import PAYLOAD_RUNS, STEPS, WARM_UP, Answer, rss_kb, timed
+from bench.fitting import batch, fill, fill_wide, one_by_one, warm_up
+from bench.measuring import (
+    PAYLOAD_RUNS,
+    STEPS,
+    WARM_STEPS,
+    Answer,
+    floor_seconds,
+    growing_seconds,
+    rss_kb,
+    timed,
+)
 from bench.ours.flows import Opened
+from bench.syncs import counted
+
+GROWING: Final = 50
+"""How often syncs of a growing file are compared with the floor."""
 
 
 def latency(loop: asyncio.Runner, opened: Opened, given: Namespace, answer: Answer) -> None:
@@ -18,6 +35,16 @@ def latency(loop: asyncio.Runner, opened: Opened, given: Namespace, answer: Answ
         assert loop.run(opened.run("ten", number)) == number + STEPS
 
     one_by_one(once, answer, given.size, given)
+    slower = growing(given.folder)
+    answer.figures |= {
+        "growing_ms": answer.figures["floor_ms"] * slower,
+        "ratio_growing": answer.figures["ratio"] / slower,
+    }
+
+
+def growing(folder: Path) -> float:
+    """Return how many times the floor the same syncs take on a growing file; in turn, as the disk's speed varies."""
+    return statistics.median(growing_seconds(folder) / floor_seconds(folder) for _ in range(GROWING))
 
 
 def in_flight(loop: asyncio.Runner, opened: Opened, given: Namespace, answer: Answer) -> None:
@@ -28,6 +55,9 @@ def in_flight(loop: asyncio.Runner, opened: Opened, given: Namespace, answer: An
         assert found == [number + STEPS for number in range(runs)]
 
     fill(answer, batch(together, given.size, given.seconds), given.size)
+    with counted(given.folder, [os.getpid()]) as syncs:
+        together(1)
+    answer.durability += f"; {syncs.said('one workflow alone', STEPS)}"
 
 
 def fan_out(loop: asyncio.Runner, opened: Opened, given: Namespace, answer: Answer) -> None:
@@ -54,7 +84,7 @@ def payload(loop: asyncio.Runner, opened: Opened, given: Namespace, answer: Answ
 def long_run(loop: asyncio.Runner, opened: Opened, given: Namespace, answer: Answer) -> None:
     """One run of so many steps, one after the other: what a step costs in its first and in its last tenth."""
     size: int = given.size
-    loop.run(opened.run("many", max(1, min(size // WARM_UP, 1000))))
+    warm_up(lambda steps: loop.run(opened.run("many", steps)), WARM_STEPS, given.seconds)
     tenth, seen = max(1, size // 10), 0
     times: dict[int, tuple[float, float]] = {}  # of the clock, and of the processor, by entry
 

@@ -4,7 +4,8 @@
 
 `code` is a workflow in Python, set up as the reference says: an `App` with a database file, coroutines for workflow and
 steps, garbage collected seldom. `document` is the same workflow as a YAML document, whose steps are calls of the function `core.noop`.
-The settings that durability rests on are read on the connections that the journal itself opened.
+The settings that durability rests on are read on the connections that the journal itself opened; in the work `in-flight`,
+the syncs of one workflow alone are counted too, by strace.
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ def work(given: Namespace, answer: Answer) -> None:
         raise NotApplicable(NOT_IN_DOCUMENTS[given.work])
     if given.work in OPENED:
         with kept_open(given.folder, given.mode) as (loop, there):
-            OPENED[given.work](loop, there, given, answer)
             answer.durability = there.connections.durability()
+            OPENED[given.work](loop, there, given, answer)
         return
     if given.work in ALONE:
         answer.figures, clock = ALONE[given.work](given.folder, given.size)
