@@ -34,7 +34,7 @@ from bench.fitting import (
     play,
     shortened,
 )
-from bench.measuring import PAYLOAD_RUNS, STEPS, Answer, options, percentile, timed
+from bench.measuring import PAYLOAD_RUNS, STEPS, Answer, lags, options, timed
 from bench.syncs import counted
 from bench.systems.airflow_server import PARALLEL, Airflow, served
 
@@ -132,7 +132,7 @@ def fan_out(given: Namespace, answer: Answer) -> None:
 
 
 def long_run(given: Namespace, answer: Answer) -> None:
-    """One run of a DAG with as many tasks as may be done in the time: about one a second."""
+    """One run of a DAG with as many tasks as may be done in the time: about one a second. The run of `describe` has warmed it up."""
     steps = max(2, min(given.size, int(given.seconds)))
     with ready(given, answer, BENCH_LONG=str(steps)) as runs, timed() as clock:
         runs.together("long", number=0)(1)
@@ -175,8 +175,7 @@ def wake_some(runs: Runs) -> dict[str, float]:
     rows = runs.airflow.ask(
         "SELECT start_date FROM task_instance WHERE run_id = ANY(%s) AND task_id = 'first'", ids
     )
-    lags = [(began - due).total_seconds() for (began,) in rows]
-    return {f"wake_lag_ms_p{percent}": percentile(lags, percent) * 1e3 for percent in (50, 99)}
+    return lags([(began - due).total_seconds() for (began,) in rows])
 
 
 def signals(given: Namespace, answer: Answer) -> None:

@@ -48,7 +48,7 @@ from bench.fitting import (
     shortened,
     warm_up,
 )
-from bench.measuring import PAYLOAD_RUNS, STEPS, Answer, options, percentile, timed
+from bench.measuring import PAYLOAD_RUNS, STEPS, WARM_STEPS, Answer, lags, options, timed
 from bench.servers import HOST, Server, free_ports
 from bench.syncs import counted
 from bench.systems.celery_tasks import app, echo, gated, noting, over, plus_one, woken
@@ -215,7 +215,7 @@ def latency(given: Namespace, answer: Answer) -> None:
 def in_flight(given: Namespace, answer: Answer) -> None:
     """So many workflows at once."""
     with running(given, answer) as there:
-        fill(answer, batch(there.together, given.size, given.seconds, *there.roots), given.size)
+        fill(answer, batch(there.together, given.size, given.seconds), given.size)
         with counted(given.folder, there.roots) as found:
             there.together(1)
     least = STEPS if syncs(given.mode) == "always" else 0
@@ -231,7 +231,7 @@ def payload(given: Namespace, answer: Answer) -> None:
         assert results(started) == [text] * runs
 
     with running(given, answer) as there:
-        fill(answer, batch(together, PAYLOAD_RUNS, given.seconds, *there.roots), PAYLOAD_RUNS)
+        fill(answer, batch(together, PAYLOAD_RUNS, given.seconds), PAYLOAD_RUNS)
 
 
 def fan_out(given: Namespace, answer: Answer) -> None:
@@ -241,18 +241,23 @@ def fan_out(given: Namespace, answer: Answer) -> None:
         (found,) = results([group(plus_one.s(number) for number in range(count))()])
         assert sum(found) == count * (count + 1) // 2
 
-    with running(given, answer) as there:
-        fill_wide(answer, batch(once, given.size, given.seconds, *there.roots), given.size)
+    with running(given, answer):
+        fill_wide(answer, batch(once, given.size, given.seconds), given.size)
 
 
 def long_run(given: Namespace, answer: Answer) -> None:
     """Ever longer chains, until one takes a good part of the time: each message carries the rest of the chain."""
     steps, longest = FIRST_CHAIN, given.size
+
+    def once(count: int) -> None:
+        assert results([there.workflow(noting, 0, count)]) == [count]
+
     with running(given, answer) as there:
+        warm_up(once, WARM_STEPS, given.seconds)
         while True:
             before = len(there.notes.of("step"))
             with timed() as clock:
-                assert results([there.workflow(noting, 0, steps)]) == [steps]
+                once(steps)
             if steps == longest or clock.seconds * CHAIN_GROWTH**2 > given.seconds:
                 break
             steps = min(longest, steps * CHAIN_GROWTH)
@@ -265,7 +270,7 @@ def waiting(given: Namespace, answer: Answer) -> None:
     """Tasks with a time far away; some more, with a time soon."""
     with running(given, answer) as there:
         warm_up(there.together, WARM_WAITING, given.seconds)
-        growth = Growth(given.folder, there.roots, collect_in_worker)
+        growth = Growth(given.folder, collect=collect_in_worker)
         far = time.time() + FAR_SECONDS
         with timed() as clock:
             size = 0
@@ -279,8 +284,7 @@ def waiting(given: Namespace, answer: Answer) -> None:
         for number in range(WOKEN):
             later(begin + number / WOKEN_PER_SECOND)
         there.until_noted("lag", WOKEN)
-        lags = [float(lag) * 1e3 for lag in there.notes.of("lag")]
-    answer.figures = {**quiet, **{f"wake_lag_ms_p{part}": percentile(lags, part) for part in (50, 99)}}
+        answer.figures = {**quiet, **lags([float(lag) for lag in there.notes.of("lag")])}
     answer.window = clock.window
     shortened(answer, given.size, size)
 
@@ -351,7 +355,7 @@ def footprint(given: Namespace, answer: Answer) -> None:
         there.together(1)
     answer.window = clock.window
     answer.figures = {
-        "import_ms": import_ms("import celery; celery.Celery"),
+        "import_ms": import_ms("from celery import Celery, chain"),
         "start_ms": (there.ready - began) * 1e3,
         "first_result_ms": (there.ready - began + clock.seconds) * 1e3,
         "installed_mb": installed_mb(with_debian=True),

@@ -46,7 +46,7 @@ from bench.fitting import (
     until,
     warm_up,
 )
-from bench.measuring import PAYLOAD_RUNS, STEPS, WARM_UP, Answer, options, percentile, timed
+from bench.measuring import PAYLOAD_RUNS, STEPS, WARM_STEPS, WARM_UP, Answer, lags, options, timed
 from bench.syncs import counted
 from bench.systems.dbos_flows import (
     FAR_SECONDS,
@@ -169,8 +169,15 @@ def fan_out(given: Namespace, answer: Answer) -> None:
 
 def long_run(given: Namespace, answer: Answer) -> None:
     """One workflow of as many steps as the time allows."""
-    with ready(given, answer), timed() as clock:
-        done = DBOS.start_workflow(long, time.time() + given.seconds, given.size).get_result()
+
+    def once(steps: int) -> int:
+        noted.times.clear()
+        return int(DBOS.start_workflow(long, time.time() + given.seconds, steps).get_result())
+
+    with ready(given, answer):
+        warm_up(once, WARM_STEPS, given.seconds)
+        with timed() as clock:
+            done = once(given.size)
     answer.figures, answer.window = ends(noted.times), clock.window
     shortened(answer, given.size, done)
 
@@ -197,7 +204,7 @@ async def wake_some() -> dict[str, float]:
     await asyncio.gather(*(DBOS.start_workflow_async(sleeper, one) for one in due))
     assert time.time() < begin, "starting took longer than the first that is due could wait"
     await until(lambda: len(noted.lags_seconds) >= WOKEN)
-    return {f"wake_lag_ms_p{percent}": percentile(noted.lags_seconds, percent) * 1e3 for percent in (50, 99)}
+    return lags(noted.lags_seconds)
 
 
 def waiting(given: Namespace, answer: Answer) -> None:
@@ -297,7 +304,7 @@ async def take_up(size: int) -> None:
 
 
 def footprint(given: Namespace, answer: Answer) -> None:
-    """Nothing yet; then one step."""
+    """Nothing yet; then one workflow."""
     began = time.perf_counter()
     with ready(given, answer) as there:
         started = time.perf_counter()
@@ -305,7 +312,7 @@ def footprint(given: Namespace, answer: Answer) -> None:
             there.together(1)
     answer.window = clock.window
     answer.figures = {
-        "import_ms": import_ms("import dbos"),
+        "import_ms": import_ms("from dbos import DBOS, DBOSConfig"),
         "start_ms": (started - began) * 1e3,
         "first_result_ms": (started - began + clock.seconds) * 1e3,
         "installed_mb": installed_mb(with_debian=given.mode.startswith("postgres")),

@@ -37,7 +37,7 @@ from bench.fitting import (
     until,
     warm_up,
 )
-from bench.measuring import PAYLOAD_RUNS, STEPS, Answer, collect_seldom, timed
+from bench.measuring import PAYLOAD_RUNS, STEPS, WARM_STEPS, Answer, collect_seldom, timed
 from bench.postgres import Postgres, postgres
 from bench.servers import Server
 from bench.syncs import counted
@@ -186,8 +186,15 @@ def fan_out(given: Namespace, answer: Answer) -> None:
 
 def long_run(given: Namespace, answer: Answer) -> None:
     """One flow of as many tasks as the time allows."""
-    with ready(given, answer) as there, timed() as clock:
-        done = there.loop.run(long(given.size, given.seconds))
+
+    def once(steps: int) -> int:
+        noted.times.clear()
+        return int(there.loop.run(long(steps, given.seconds)))
+
+    with ready(given, answer) as there:
+        warm_up(once, WARM_STEPS, given.seconds)
+        with timed() as clock:
+            done = once(given.size)
     answer.figures, answer.window = ends(noted.times), clock.window
     shortened(answer, given.size, done)
 

@@ -11,7 +11,7 @@ gives up its place after a second without progress (a minute).
 
 Workflows are started through the HTTP ingress, over one kept-alive connection for each in flight, opened before the clock. The
 client speaks HTTP/1.1 by hand, because a full client would take processor time from what it measures; its own
-processor time is not counted as Restate's.
+processor time is counted, as that of every system's client.
 
 What durability rests on is read from the server's own dump of its configuration and must be as listed in `SYNCING`.
 """
@@ -52,7 +52,7 @@ from bench.fitting import (
     until,
     warm_up,
 )
-from bench.measuring import PAYLOAD_RUNS, STEPS, WARM_UP, Answer, options, percentile, timed
+from bench.measuring import PAYLOAD_RUNS, STEPS, WARM_STEPS, WARM_UP, Answer, lags, options, timed
 from bench.servers import HOST, Server, free_ports
 from bench.syncs import counted
 
@@ -73,7 +73,6 @@ keep_alive_timeout = 2147483647
 """
 FAR_SECONDS: Final = 86_400.0
 WAITING: Final = ("waiting", "signals")
-WARM_STEPS: Final = 200
 FINISHING: Final = 6
 """Starting an invocation takes this part of the time that doing it takes, about."""
 
@@ -129,7 +128,9 @@ class Restate:
     callers: list[Caller] = field(default_factory=list)
     endpoint: Server | None = None
     ready: float = 0.0
-    """When a workflow was first answered, by `time.perf_counter`."""
+    """When the server knew of the endpoint, by `time.perf_counter`."""
+    answered: float = 0.0
+    """When a workflow was first answered."""
     notes: Notes = field(init=False)
     """What the handlers have noted."""
 
@@ -149,12 +150,15 @@ class Restate:
 
     def register(self) -> None:
         """Tell the server of the endpoint, and wait until a handler answers."""
-        for url, body in (
-            (f"http://{HOST}:{self.admin}/health", None),
-            (f"http://{HOST}:{self.admin}/deployments", {"uri": f"http://{HOST}:{self.service}"}),
-            (f"http://{HOST}:{self.ingress}/Steps/ten", 0),
-        ):
-            self.server.until(lambda url=url, body=body: _asked(url, body) is not None)
+        admin = f"http://{HOST}:{self.admin}"
+        self._until_answered(f"{admin}/health")
+        self._until_answered(f"{admin}/deployments", {"uri": f"http://{HOST}:{self.service}"})
+        self.ready = time.perf_counter()
+        self._until_answered(f"http://{HOST}:{self.ingress}/Steps/ten", 0)
+        self.answered = time.perf_counter()
+
+    def _until_answered(self, url: str, body: object = None) -> None:
+        self.server.until(lambda: _asked(url, body) is not None)
 
     def kill(self) -> None:
         """Kill both at once, and forget the connections."""
@@ -291,7 +295,6 @@ def running(given: Namespace, answer: Answer, hold: bool = False) -> Iterator[Re
         stack.callback(there.close)
         there.start(hold)
         there.register()
-        there.ready = time.perf_counter()
         answer.durability = there.durability()
         said = subprocess.run([program, "--version"], check=True, capture_output=True, text=True).stdout
         answer.version = f"server {said.split()[1]}, {_package('restate-sdk')}, {_package('hypercorn')}"
@@ -319,7 +322,7 @@ def in_flight(given: Namespace, answer: Answer) -> None:
     """So many workflows at once."""
     with running(given, answer) as there:
         there.loop.run(there.connect(given.size))
-        fill(answer, batch(there.together, given.size, given.seconds, *there.roots), given.size)
+        fill(answer, batch(there.together, given.size, given.seconds), given.size)
         count_syncs(there, answer)
 
 
@@ -332,7 +335,7 @@ def payload(given: Namespace, answer: Answer) -> None:
 
     with running(given, answer) as there:
         there.loop.run(there.connect(PAYLOAD_RUNS))
-        fill(answer, batch(together, PAYLOAD_RUNS, given.seconds, *there.roots), PAYLOAD_RUNS)
+        fill(answer, batch(together, PAYLOAD_RUNS, given.seconds), PAYLOAD_RUNS)
 
 
 def fan_out(given: Namespace, answer: Answer) -> None:
@@ -342,18 +345,18 @@ def fan_out(given: Namespace, answer: Answer) -> None:
         assert there.call("side_by_side", [count]) == [count * (count + 1) // 2]
 
     with running(given, answer) as there:
-        fill_wide(answer, batch(once, given.size, given.seconds, *there.roots), given.size)
+        fill_wide(answer, batch(once, given.size, given.seconds), given.size)
 
 
 def long_run(given: Namespace, answer: Answer) -> None:
     """One workflow of as many steps as the time allows."""
     with running(given, answer) as there:
-        with timed() as clock:
-            there.call("long", [WARM_STEPS])
-        size = max(10, min(given.size, int(given.seconds * WARM_STEPS / clock.seconds)))
+        pace = warm_up(lambda steps: there.call("long", [steps]), WARM_STEPS, given.seconds)
+        size = max(10, min(given.size, int(given.seconds / pace)))
+        before = len(there.notes.of("step"))
         with timed() as clock:
             there.call("long", [size])
-        answer.figures = ends([float(when) for when in there.notes.of("step")[WARM_STEPS:]])
+        answer.figures = ends([float(when) for when in there.notes.of("step")[before:]])
     answer.window = clock.window
     shortened(answer, given.size, size)
 
@@ -362,7 +365,7 @@ def waiting(given: Namespace, answer: Answer) -> None:
     """Workflows that wait for a time far away; some more, for a time soon."""
     with running(given, answer) as there:
         warm_up(there.together, WARM_WAITING, given.seconds)
-        growth = Growth(given.folder, there.roots, there.collect)
+        growth = Growth(given.folder, collect=there.collect)
         far = time.time() + FAR_SECONDS
         with timed() as clock:
             size = there.send("sleeper", given.size, given.seconds, lambda _: far)
@@ -371,8 +374,7 @@ def waiting(given: Namespace, answer: Answer) -> None:
         begin = time.time() + LEAD_SECONDS
         there.send("sleeper", WOKEN, LEAD_SECONDS, lambda number: begin + number / WOKEN_PER_SECOND)
         there.loop.run(until(lambda: len(there.notes.of("over")) >= WOKEN))
-        lags = [float(lag) * 1e3 for lag in there.notes.of("lag")]
-    answer.figures = {**quiet, **{f"wake_lag_ms_p{part}": percentile(lags, part) for part in (50, 99)}}
+        answer.figures = {**quiet, **lags([float(lag) for lag in there.notes.of("lag")])}
     answer.window = clock.window
     shortened(answer, given.size, size)
 
@@ -397,7 +399,7 @@ def signals(given: Namespace, answer: Answer) -> None:
         warm_up(lambda runs: resolve(awaited(runs)), given.size // WARM_UP, given.seconds)
         names = awaited(given.size)
         time.sleep(SUSPENDED_SECONDS)
-        with timed(*there.roots) as clock:
+        with timed() as clock:
             resolve(names)
     answer.window = clock.window
     answer.figures = {"signals_per_second": len(names) / clock.seconds, "seconds": clock.seconds}
@@ -422,15 +424,15 @@ def restart(given: Namespace, answer: Answer) -> None:
 
 
 def footprint(given: Namespace, answer: Answer) -> None:
-    """Nothing yet; then one workflow."""
+    """Nothing yet; then one workflow, as when the server has been told of the endpoint."""
     began = time.perf_counter()
-    with running(given, answer) as there, timed() as clock:
-        there.together(1)
+    with timed() as clock, running(given, answer) as there:
+        pass
     answer.window = clock.window
     answer.figures = {
-        "import_ms": import_ms("import restate"),
+        "import_ms": import_ms("from restate import Context, Service, app"),
         "start_ms": (there.ready - began) * 1e3,
-        "first_result_ms": (there.ready - began + clock.seconds) * 1e3,
+        "first_result_ms": (there.answered - began) * 1e3,
         "installed_mb": installed_mb(),
     }
 

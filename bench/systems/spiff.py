@@ -40,13 +40,13 @@ from bench.fitting import (
     shortened,
     warm_up,
 )
-from bench.measuring import PAYLOAD_RUNS, STEPS, WARM_UP, Answer, options, percentile, timed
+from bench.measuring import PAYLOAD_RUNS, STEPS, WARM_STEPS, WARM_UP, Answer, lags, options, timed
 
 FAR: Final = "P1D"
 SOON_SECONDS: Final = 2.0
 WOKEN: Final = 200
 LOOK_SECONDS: Final = 0.25
-WARM_STEPS: Final = 200
+LOOPS: Final = 200
 
 HEADER: Final = (
     '<definitions xmlns="http://www.omg.org/spec/BPMN/20100524/MODEL" '
@@ -194,11 +194,16 @@ def fan_out(given: Namespace, answer: Answer) -> None:
 def long_run(given: Namespace, answer: Answer) -> None:
     """One workflow of as many steps as the time allows: a loop by a gateway."""
     spiff = Spiff()
-    steps = WARM_STEPS
-    while True:
+    steps = LOOPS
+
+    def once(count: int) -> None:
         times.clear()
+        assert spiff.run("long", number=0, count=count)["number"] == count
+
+    warm_up(once, WARM_STEPS, given.seconds)
+    while True:
         with timed() as clock:
-            assert spiff.run("long", number=0, count=steps)["number"] == steps
+            once(steps)
         if steps == given.size or clock.seconds * 9 > given.seconds:
             break
         steps = min(given.size, steps * 3)
@@ -220,15 +225,15 @@ def waiting(given: Namespace, answer: Answer) -> None:
     answer.figures["idle_cpu_percent"] = looking(left)
     answer.window = clock.window
     soon = [(time.time() + SOON_SECONDS, spiff.start("soon")) for _ in range(WOKEN)]
-    lags: list[float] = []
+    late: list[float] = []
     while soon:
         for workflow in [*left, *(workflow for _, workflow in soon)]:
             workflow.refresh_timers()
             workflow.run_all()
-        lags += [(time.time() - due) * 1e3 for due, workflow in soon if workflow.is_completed()]
+        late += [time.time() - due for due, workflow in soon if workflow.is_completed()]
         soon = [(due, workflow) for due, workflow in soon if not workflow.is_completed()]
         time.sleep(LOOK_SECONDS)
-    answer.figures |= {f"wake_lag_ms_p{part}": percentile(lags, part) for part in (50, 99)}
+    answer.figures |= lags(late)
     shortened(answer, given.size, len(left))
 
 

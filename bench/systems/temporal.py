@@ -53,7 +53,17 @@ from bench.fitting import (
     until,
     warm_up,
 )
-from bench.measuring import PAYLOAD_RUNS, STEPS, WARM_UP, Answer, collect_seldom, options, percentile, timed
+from bench.measuring import (
+    PAYLOAD_RUNS,
+    STEPS,
+    WARM_STEPS,
+    WARM_UP,
+    Answer,
+    collect_seldom,
+    lags,
+    options,
+    timed,
+)
 from bench.servers import HOST, Server
 from bench.syncs import counted
 from bench.systems.temporal_flows import (
@@ -207,9 +217,16 @@ def fan_out(given: Namespace, answer: Answer) -> None:
 
 def long_run(given: Namespace, answer: Answer) -> None:
     """One workflow of as many activities as the time and its history allow."""
-    with ready(given, answer) as there, timed() as clock:
+
+    def once(steps: int) -> int:
+        noted.times.clear()
+        return int(there.loop.run(there.run(Long.run, steps, time.time() + given.seconds)))
+
+    with ready(given, answer) as there:
+        warm_up(once, WARM_STEPS, given.seconds)
         most = min(given.size, LONG_MAX)
-        done = there.loop.run(there.run(Long.run, most, time.time() + given.seconds))
+        with timed() as clock:
+            done = once(most)
     answer.figures, answer.window = ends(noted.times), clock.window
     shortened(answer, most, done)
     if done == LONG_MAX:
@@ -237,7 +254,7 @@ async def wake_some(there: Ready) -> dict[str, float]:
     await asyncio.gather(*(there.start(Sleeper.run, due) for due in dues))
     assert time.time() < begin, "starting took longer than the first that is due could wait"
     await until(lambda: len(noted.lags_seconds) >= WOKEN)
-    return {f"wake_lag_ms_p{percent}": percentile(noted.lags_seconds, percent) * 1e3 for percent in (50, 99)}
+    return lags(noted.lags_seconds)
 
 
 def waiting(given: Namespace, answer: Answer) -> None:
@@ -345,7 +362,7 @@ def working_apart(temporal: Temporal, path: Path) -> Server:
 
 
 def footprint(given: Namespace, answer: Answer) -> None:
-    """Nothing yet; then one step of ten. With the creation of the databases and their schemas."""
+    """Nothing yet; then one workflow. With the creation of the databases and their schemas."""
     began = time.perf_counter()
     with asyncio.Runner() as loop, served(given.folder, given.mode != "sqlite") as temporal:
         client = loop.run(temporal.connected())
