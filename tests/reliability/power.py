@@ -29,12 +29,12 @@ from tests.reliability.disk.lives import Heard, born, command
 from tests.reliability.disk.mounts import Disk, ext4
 from tests.reliability.disk.tracing import Act, Said, Synced, Unfinished, Wrote, check_may_trace, traced
 from tests.reliability.evidence import Violation
-from tests.reliability.house.driver import House
+from tests.reliability.house.driver import House, noticed
 from tests.reliability.house.ledger import Ledger
 from tests.reliability.house.lives import Died, Nursery
 from tests.reliability.house.stories import Stories
 from tests.reliability.kills import told
-from tests.reliability.programme import Budget, Caught, Layer, Record, broken, memory
+from tests.reliability.programme import Budget, Caught, Layer, Record, broken, fewer, memory
 from tests.reliability.reading import read_journals
 from tests.servers.provision import CannotRun
 
@@ -351,6 +351,7 @@ def play(budget: Budget) -> Record:
         check_may_trace()
         for number in range(episodes):
             if number and budget.over():
+                played.not_played += fewer("recordings whose states are explored", number, episodes)
                 break
             with _played(played, f"states:{budget.seed + number}"):
                 record_and_explore(budget, number, STATES_PER_RECORDING, played)
@@ -384,10 +385,11 @@ def _played(played: Played, what: str) -> Iterator[None]:
 
 async def _cuts(budget: Budget, episodes: int, played: Played, caught: list[Caught]) -> None:
     # The night gives half of its time to cuts, half to states.
-    until = time.monotonic() + max(0.0, budget.deadline - time.monotonic()) / 2
+    half = budget.share(0.5)
     with ext4(budget.folder / "ext4") as disk, Nursery() as nursery:
         for number in range(episodes):
-            if number and time.monotonic() >= until:
+            if number and half.over():
+                played.not_played += fewer("episodes of cuts", number, episodes)
                 break
             seed = budget.seed + number
             folder = budget.folder / f"cuts-{seed}"
@@ -400,24 +402,26 @@ async def _cuts(budget: Budget, episodes: int, played: Played, caught: list[Caug
 
 async def _catch_by_cuts(disk: Disk, budget: Budget, nursery: Nursery, weakness: str) -> Caught:
     began, tried = time.monotonic(), Played()
-    violations: list[Violation] = []
+    by: tuple[str, ...] = ()
     for number in range(CONTROL_EPISODES_MAX):
         seed = 1000 * budget.seed + number
         folder = budget.folder / f"{weakness}-{seed}"
         with suppress(Died):
             seen = await episode(disk, folder, nursery, seed, CUTS_PER_EPISODE, tried, weakness)
-            # An episode that did not get to its end has noticed nothing.
-            violations = [violation for violation in seen if violation.invariant != "played"]
+            by = noticed(seen, CUTS_SHOW)
         shutil.rmtree(disk.place / f"{seed}", ignore_errors=True)
-        if violations:
+        if by:
             break
     return Caught(
         bug=_of_cuts(weakness),
-        cases=tried.counts["power cuts"] if violations else None,
-        by=tuple(sorted({violation.invariant for violation in violations})),
+        cases=tried.counts["power cuts"] if by else None,
+        by=by,
         seconds=time.monotonic() - began,
     )
 
+
+CUTS_SHOW: Final = ("I1", "I4", "I7", "promise")
+"""A start or a signal that was acknowledged, or what was done for an entry, is gone; or the entry itself."""
 
 WEAKNESSES: Final = ("synchronous_normal", "synchronous_off")
 CONTROLS: Final[tuple[tuple[str, Kind, tuple[str, ...]], ...]] = (

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from random import Random
 
 import msgspec
 import pytest
 
+from tests.reliability import storage_faults
 from tests.reliability.disk.lives import Heard
-from tests.reliability.evidence import Call
-from tests.reliability.programme import Budget
+from tests.reliability.evidence import Call, Violation
+from tests.reliability.programme import Budget, Caught
 from tests.reliability.storage_faults import LAYER, becomes_read_only, play
 from tests.servers.provision import CannotRun
 
@@ -25,6 +27,27 @@ def test_what_is_said_after_the_store_has_failed_is_noticed() -> None:
     heard.take([b"durable 1-1 1 00", b"refused", asked, answered, b"durable 1-1 2 00", told])
 
     assert heard.after_failure == [answered, b"durable 1-1 2 00"]
+
+
+def test_no_part_is_left_out_where_time_is_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is pretended leaves the rest its share, and what a part had less than it should is said."""
+
+    def nothing(folder: Path) -> list[Violation]:
+        time.sleep(0.05)
+        return []
+
+    monkeypatch.setattr(
+        storage_faults, "cases", lambda *_: iter([storage_faults.Case("disk full", nothing)] * 1000)
+    )
+    monkeypatch.setattr(storage_faults, "_catch", lambda budget: Caught(bug="", cases=1))
+    record = play(Budget(tmp_path, scale=100.0, deadline=time.monotonic() + 2.0))
+
+    assert record.counts["executed and reported as failed"] > 1
+    assert record.counts["disk full"] > 1
+    assert [each.rpartition(": only")[0] for each in record.not_played] == [
+        "failures that are pretended",
+        "failures of a real disk, file or call",
+    ]
 
 
 @pytest.mark.slow
