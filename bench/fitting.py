@@ -6,7 +6,7 @@
 
     play("dbos", version(), {"in-flight": in_flight}, given)
 
-A work that would take longer than `--seconds` is done with fewer runs; `runs` and `note` say so.
+A work that would take longer than `--seconds` is done with fewer runs; `runs` and `note` say so, and of how many seconds.
 """
 
 from __future__ import annotations
@@ -53,6 +53,9 @@ TIMED_SECONDS_MIN: Final = 3.0
 TIMED_PART: Final = 3
 """Batches are repeated for this part of the time, and for so long at least: one alone may be too short to be timed."""
 
+TOO_LONG: Final = "too long"
+"""What notes say of a work that does not fit; `play`, which knows the time, puts it in its place."""
+
 WARM_WAITING: Final = 200
 """Runs that are done before others are left waiting, if there is time for so many."""
 
@@ -73,6 +76,7 @@ def play(system: str, version: str, works: Mapping[str, Work], given: Namespace)
         works[given.work](given, answer)
     except NotApplicable as reason:
         answer.reason = str(reason)
+    answer.note = answer.note.replace(TOO_LONG, f"more than {given.seconds:.3g} s")
     answer.tell()
 
 
@@ -93,10 +97,11 @@ def batch(together: Callable[[int], None], runs: int, seconds: float, *roots: in
     at_once = max(1, min(runs, int(seconds / warm_up(together, runs // WARM_UP, seconds))))
     while at_once < runs:
         done = _batches(together, at_once, 0.0, *roots)
-        if done.clock.seconds >= seconds / 2:
-            return done
         # A small warm-up is slower for each, so more fit than it told.
-        at_once = min(runs, int(at_once * seconds / done.clock.seconds))
+        fitting = min(runs, int(at_once * seconds / done.clock.seconds))
+        if fitting < runs and done.clock.seconds >= seconds / 2:
+            return done
+        at_once = fitting
     return _batches(together, runs, max(TIMED_SECONDS_MIN, seconds / TIMED_PART), *roots)
 
 
@@ -132,7 +137,7 @@ def fill(answer: Answer, measured: Batches, wanted: int, steps: int = STEPS) -> 
     answer.figures = measured.clock.rates(measured.at_once * measured.times, steps)
     answer.window = measured.clock.window
     if measured.at_once < wanted:
-        answer.note = f"{measured.at_once:,} at once; {wanted:,} would have taken too long"
+        answer.note = f"{measured.at_once:,} at once; {wanted:,} would have taken {TOO_LONG}"
 
 
 def fill_wide(answer: Answer, measured: Batches, wanted: int) -> None:
@@ -177,7 +182,7 @@ def shortened(answer: Answer, wanted: int, done: int) -> None:
     """Say what was really done where it is less than was asked for."""
     answer.size = done
     if done < wanted:
-        answer.note = f"{wanted:,} would have taken too long"
+        answer.note = f"{wanted:,} would have taken {TOO_LONG}"
 
 
 def ends(times: Sequence[float]) -> dict[str, float]:

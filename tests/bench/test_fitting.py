@@ -81,6 +81,31 @@ def test_one_at_a_time_is_warmed_up_as_batches_are_and_compared_with_the_disk(tm
     assert answer.figures["floor_ms"] > 0 < answer.figures["ratio"]
 
 
+def test_a_batch_is_smaller_only_where_all_would_take_longer_than_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where more than half of the time is enough for all of them, a warm-up that was slow makes no smaller batch."""
+
+    def of_a_millisecond_each(together: object, at_once: int, seconds: float) -> Batches:
+        return Batches(at_once, 1, Clock(seconds=at_once * 0.001))
+
+    monkeypatch.setattr(fitting, "_batches", of_a_millisecond_each)
+    monkeypatch.setattr(fitting, "warm_up", lambda together, runs, seconds: seconds / 80)
+
+    assert 100 == batch(lambda runs: None, 100, 0.12).at_once
+    assert 80 == batch(lambda runs: None, 200, 0.12).at_once
+
+
+def test_a_note_names_the_seconds_that_were_too_few(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who reads it knows how much time there was."""
+    given = Namespace(work="in-flight", mode="b", size=500, seconds=5.5)
+    some = Batches(20, 1, Clock(seconds=5.0))
+
+    play("a", "1", {"in-flight": lambda _, answer: fill(answer, some, 500)}, given)
+
+    assert '"note": "20 at once; 500 would have taken more than 5.5 s"' in capsys.readouterr().out
+
+
 def test_less_than_was_asked_for_is_said() -> None:
     """A figure for fewer runs is never shown as one for all."""
     answer = Answer("a", "b", "in-flight", 500, "1")
@@ -156,7 +181,7 @@ def test_what_cannot_be_done_is_answered_with_the_reason(capsys: pytest.CaptureF
     def refuse(given: Namespace, answer: Answer) -> None:
         raise NotApplicable("there is none")
 
-    play("a", "1", {"signals": refuse}, Namespace(work="signals", mode="b", size=1))
+    play("a", "1", {"signals": refuse}, Namespace(work="signals", mode="b", size=1, seconds=5.0))
 
     assert '"figures": {}' in (said := capsys.readouterr().out)
     assert '"reason": "there is none"' in said
