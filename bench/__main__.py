@@ -2,7 +2,8 @@
 
 Every system gets an environment of its own below `.bench/`, and is measured with the same works in turn (`bench.plan`). Everything
 raw is in `.bench/results.json`; from it `bench/RESULTS.md` and `bench/plots/` are written, also later and elsewhere, with
-`--report FILE`. `--more` adds rounds to what was measured before on the same machine: medians count all of them.
+`--report FILE`. `--more` adds rounds to what was measured before on the same machine, each measurement of as many seconds as before:
+medians count all of them.
 `--quick` does a little of everything in some minutes; its figures mean nothing and are written to `.bench/quick/`.
 Ctrl-C and SIGTERM end what is measured tidily; what was measured before is kept.
 """
@@ -140,7 +141,8 @@ def _measured(options: argparse.Namespace, raw: Path, work: Path, before: dict[s
         replace(one, round=done + one.round)
         for one in planned(list(made), options.works, options.rounds, options.quick)
     ]
-    seconds = seconds_each(measurements, options.minutes, options.quick)
+    given = [one["seconds"] for one in before.get("sittings", ()) if "seconds" in one]
+    seconds = given[-1] if given else seconds_each(measurements, options.minutes, options.quick)
     say(f"{len(measurements)} measurements of about {seconds:.0f} s each")
     told = before or {
         "machine": machine(options.folder),
@@ -151,7 +153,7 @@ def _measured(options: argparse.Namespace, raw: Path, work: Path, before: dict[s
         "floors_ms": [],
         "answers": [],
     }
-    told["sittings"].append({"commit": commit(), "began": time.time()})
+    told["sittings"].append({"commit": commit(), "began": time.time(), "seconds": seconds})
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     raw.parent.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ import pytest
 
 from bench import __main__ as bench
 from bench.environments import Environment
+from bench.plan import SECONDS_MIN
 from bench.results import OURS, Results
 from bench.running import machine
 
@@ -45,6 +46,19 @@ def test_rounds_are_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert [1, 2] == [answer["round"] for answer in Results(both).answers(OURS, "latency", 300)]
     assert 2 == len(both["sittings"])
     assert both == json.loads((tmp_path / "results.json").read_text())
+
+
+def test_added_rounds_have_the_seconds_of_those_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A median is of rounds of one length, however many measurements share the time now; the control measures anew."""
+    before = _measured(tmp_path, {}, monkeypatch)
+    before["sittings"][0]["seconds"] = 7.5
+    both = _measured(tmp_path, before, monkeypatch)
+    anew = _measured(tmp_path, {}, monkeypatch)
+
+    assert [7.5, 7.5] == [one["seconds"] for one in both["sittings"]]
+    assert [SECONDS_MIN] == [one["seconds"] for one in anew["sittings"]]
 
 
 def test_figures_of_two_machines_are_not_mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
