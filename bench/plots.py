@@ -19,7 +19,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from bench.results import NAMES, OURS, Key, Results, name, told
+from bench.results import ENOUGH, NAMES, OURS, Key, Results, name, told
 
 PAGE, TEXT, LINE = "#fdfdfc", "#1f2329", "#d5d8dc"
 DARK: Final = {PAGE: "#0d1117", TEXT: "#e6edf3", LINE: "#30363d"}
@@ -37,22 +37,29 @@ COLOURS: Final[Mapping[str, str]] = {
 WIDTH: Final = 8.0
 ROW: Final = 0.34
 FEW_DECADES: Final = 300
+WAITING_MIN: Final = 10_000
+"""What each of fewer workflows takes is mostly what the system takes."""
 
 
 def bars(
-    results: Results, work: str, size: int, figure: str, label: str, *, most: bool
+    results: Results, work: str, size: int, figure: str, label: str, *, most: bool, least: int = 0
 ) -> Callable[[], None] | None:
-    """Draw one bar for each system and mode, the best at the top, on a logarithmic scale; below, who has no figures."""
+    """Draw one bar for each system and mode, the best at the top, on a logarithmic scale; below, who has none, and why.
+
+    One that had not so many workflows at `least` has none; the others are labelled with how many they had.
+    """
     keys = [key for key in results.keys(work) if results.answers(key, work, size)]
     found = {
-        key: statistics.median(values) for key in keys if (values := results.values(key, work, size, figure))
+        key: statistics.median(values)
+        for key in keys
+        if (values := results.values(key, work, size, figure, least))
     }
     above = [value for value in found.values() if value > 0]
     if not above:
         return None
     without = [key for key in keys if key not in found]
     order = without + sorted(found, key=found.__getitem__, reverse=not most)
-    least = min(above) / 2.5
+    left = min(above) / 2.5
 
     def draw() -> None:
         figure_, axes = pyplot.subplots(figsize=(WIDTH, 1.0 + ROW * len(order)))
@@ -70,25 +77,36 @@ def bars(
                     linewidth=0,
                 )
             axes.annotate(
-                told(value) if key in found else "no figures",
-                (max(value, least), row),
+                told(value) if key in found else _without(results, key, work, size, figure),
+                (max(value, left), row),
                 xytext=(4, 0),
                 textcoords="offset points",
                 va="center",
                 fontsize=9,
                 bbox={"facecolor": PAGE, "edgecolor": "none", "pad": 0.6},
             )
-        axes.set_yticks(range(len(order)), [labelled(results, key, work, [size]) for key in order])
+        names = [
+            labelled(results, key, work, [size])
+            + (f": {results.had(key, work, size, least)}" if least and key in found else "")
+            for key in order
+        ]
+        axes.set_yticks(range(len(order)), names)
         axes.set_ylim(-0.6, len(order) - 0.4)
-        axes.set_xlim(least, max(above) * 2.5)
+        axes.set_xlim(left, max(above) * 2.5)
         finish(axes, f"{label}; logarithmic scale", grid="x")
         figure_.tight_layout()
 
     return draw
 
 
+def _without(results: Results, key: Key, work: str, size: int, figure: str) -> str:
+    """Say why there is no bar."""
+    had = results.had(key, work, size) if results.values(key, work, size, figure) else ""
+    return f"not compared: had {had} of {size:,}" if had else "no figures"
+
+
 def lines(results: Results, work: str, figure: str, label: str, below: str) -> Callable[[], None] | None:
-    """Draw one line for each system over the sizes of a work, both scales logarithmic."""
+    """Draw one line for each system over those sizes of a work of which it had enough, both scales logarithmic."""
     sizes = results.sizes(work)
     best = _fastest(results, work, figure)
     if not best:
@@ -113,7 +131,7 @@ def lines(results: Results, work: str, figure: str, label: str, below: str) -> C
         axes.set_xlim(sizes[0] / 1.3, sizes[-1] * 1.3)
         _end_labels(axes, ends, sizes[-1])
         finish(axes, f"{below}; both scales logarithmic", grid="y")
-        title = label + (f"\nwithout figures: {', '.join(without)}" if without else "")
+        title = label + (f"\nwithout two sizes to compare: {', '.join(without)}" if without else "")
         axes.set_title(title, loc="left", fontsize=10, color=TEXT)
         figure_.subplots_adjust(left=0.09, right=0.72, top=0.9, bottom=0.13)
 
@@ -128,7 +146,7 @@ def _fastest(results: Results, work: str, figure: str) -> dict[str, tuple[Key, l
         points = [
             (size, statistics.median(values))
             for size in given
-            if (values := results.values(key, work, size, figure))
+            if (values := results.values(key, work, size, figure, size * ENOUGH))
         ]
         there = best.get(key[0])
         if len(given) > 1 and (there is None or (there[0] != OURS and _rank(points) > _rank(there[1]))):
@@ -188,8 +206,9 @@ PLOTS: Final[Mapping[str, Callable[[Results], Callable[[], None] | None]]] = {
         "in-flight",
         500,
         "steps_per_second",
-        "steps/s, 500 workflows of ten steps in flight; more is better",
+        "steps/s, with so many workflows in flight; more is better",
         most=True,
+        least=int(500 * ENOUGH),
     ),
     "steps-per-second-by-workflows-in-flight": lambda results: lines(
         results,
@@ -211,16 +230,18 @@ PLOTS: Final[Mapping[str, Callable[[Results], Callable[[], None] | None]]] = {
         "in-flight",
         500,
         "cpu_us_per_step",
-        "µs of processor time for one step, all processes; less is better",
+        "µs of processor time a step, client included; less is better",
         most=False,
+        least=int(500 * ENOUGH),
     ),
     "memory-of-a-waiting-workflow": lambda results: bars(
         results,
         "waiting",
         100_000,
         "rss_kb_per_run",
-        "KB of memory for one workflow that waits; less is better",
+        "KB of memory for each of so many that wait; less is better",
         most=False,
+        least=WAITING_MIN,
     ),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import subprocess
 import time
@@ -18,8 +19,9 @@ from bench.targets import DOCUMENT, FORMER, TARGETS, Target
 NAMES: Final[Mapping[str, str]] = {
     "p50_ms": "p50, ms",
     "p99_ms": "p99, ms",
+    "max_ms": "longest, ms",
     "steps_per_second": "steps/s",
-    "cpu_us_per_step": "processor, µs a step",
+    "cpu_us_per_step": "processor with the client's, µs a step",
     "items_per_second": "items/s",
     "signals_per_second": "signals/s",
     "rss_kb_per_run": "memory, KB a run",
@@ -27,12 +29,13 @@ NAMES: Final[Mapping[str, str]] = {
     "idle_cpu_percent": "processor while idle, %",
     "wake_lag_ms_p50": "lag p50, ms",
     "wake_lag_ms_p99": "lag p99, ms",
+    "wake_lag_ms_max": "longest lag, ms",
     "us_per_step_start": "µs a step, first tenth",
     "us_per_step_end": "µs a step, last tenth",
     "steps": "steps",
     "first_progress_seconds": "first progress, s",
     "all_over_seconds": "all over, s",
-    "import_ms": "import, ms",
+    "import_ms": "import of the names used, ms",
     "start_ms": "start, ms",
     "first_result_ms": "first result, ms",
     "installed_mb": "installed, MB",
@@ -53,7 +56,7 @@ TITLES: Final[Mapping[str, str]] = {
 """Works that other systems are given too; the others are Tenuto's own."""
 
 SHOWN: Final[Mapping[str, Sequence[str]]] = {
-    "latency": ("p50_ms", "p99_ms"),
+    "latency": ("p50_ms", "p99_ms", "max_ms"),
     "in-flight": ("steps_per_second", "cpu_us_per_step"),
     "fan-out": ("items_per_second",),
     "payload": ("steps_per_second",),
@@ -64,19 +67,53 @@ SHOWN: Final[Mapping[str, Sequence[str]]] = {
         "idle_cpu_percent",
         "wake_lag_ms_p50",
         "wake_lag_ms_p99",
+        "wake_lag_ms_max",
     ),
-    "waiting-event": ("rss_kb_per_run", "disk_kb_per_run", "idle_cpu_percent", "wake_lag_ms_p99"),
+    "waiting-event": (
+        "rss_kb_per_run",
+        "disk_kb_per_run",
+        "idle_cpu_percent",
+        "wake_lag_ms_p99",
+        "wake_lag_ms_max",
+    ),
     "long-run": ("us_per_step_start", "us_per_step_end", "steps"),
     "restart": ("first_progress_seconds", "all_over_seconds"),
     "footprint": ("import_ms", "start_ms", "first_result_ms", "installed_mb"),
 }
-"""Figures of the tables, the one that is compared first."""
+"""Figures of the tables, the one that is compared first; those that nobody has are left out."""
+
+LETTERS: Final[Mapping[str, str]] = {
+    "a": "one workflow at a time",
+    "b": "many at once",
+    "d": "workflows that wait",
+    "e": "one very long workflow",
+    "f": "going on after a kill",
+    "g": "start-up and size",
+}
+"""What the letters of targets stand for."""
+
+CONFIGURED: Final[Sequence[Key]] = (
+    ("bare", "file"),
+    ("bare", "file-rounds"),
+    ("restate", "h2"),
+    ("restate", "h2-workers"),
+    ("temporal", "sqlite"),
+    ("prefect", "sqlite"),
+)
+"""Who cannot be asked how it syncs: what is told of these is, at least in part, only how they are set up."""
+
+COUNTED: Final = ", by strace"
+"""How ends what was counted of durability."""
 
 HEAD: Final = """\
 # Results
 
 Written by `make bench`; do not edit. [docs/performance.md](../docs/performance.md) says what the figures mean, where the time goes and what is not
 met. Figures are medians, with the range where there was more than one round; machines are noisy: compare ratios of the same run.
+
+A workflow is ten steps, one after the other, unless a title says otherwise. *Python* means a workflow written as a function in Python, *YAML*
+one written as a document. *p50* and *p99* are what 50 and 99 % of all do not pass; *steps/s* are steps of all workflows together in a second. The *bare limit*
+is no system: a loop that only makes the same bytes durable.
 """
 
 
@@ -114,9 +151,10 @@ def page(results: Results, plots: Sequence[str]) -> Iterator[str]:
         yield "**A quick run, to see that all of it works: its figures mean nothing.**\n"
     yield from _machine(results)
     yield from _targets("Targets", TARGETS, results)
-    yield from _targets("Targets of before", FORMER, results)
+    yield from _targets("Targets that are older than these", FORMER, results)
     if plots:
-        yield "In the plots, what is hatched or dashed is no engine, or does not make each step durable; a star means that the table has a note that limits the figure.\n"
+        yield "In the plots, what is hatched or dashed is no engine, or does not make each step durable; a star means that the table has a note that limits the figure."
+        yield "Nothing is drawn of who had less than half of the workflows in flight that were asked for, or held fewer than 10,000 that wait.\n"
     for file in plots:
         yield f"![{file.removesuffix('.svg').replace('-', ' ')}](plots/{file})\n"
     yield "## Side by side\n"
@@ -135,12 +173,21 @@ def _machine(results: Results) -> Iterator[str]:
     sittings = results.data["sittings"]
     hours, minutes = divmod(round(sum(one["ended"] - one["began"] for one in sittings) / 60), 60)
     began = [time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(one["began"])) for one in sittings]
-    rounds = max(answer["round"] for answer in results.data["answers"])
+    measured = results.measured()
+    rounds = sorted({len(answers) for answers in measured})
+    each = [one["seconds"] for answers in measured for one in answers]
+    given = dict.fromkeys(f"{told(one['seconds'])} s" for one in sittings if "seconds" in one)
     yield "| | |\n| --- | --- |"
     for what, value in (
         ("commit", ", ".join(dict.fromkeys(f"`{one['commit']}`" for one in sittings))),
         ("measured", ", ".join(began)),
-        ("took", (f"{hours} h " if hours else "") + f"{minutes} min, {rounds} round{'s' * (rounds > 1)}"),
+        ("took", (f"{hours} h " if hours else "") + f"{minutes} min"),
+        ("rounds of a figure", " to ".join(dict.fromkeys(f"{one}" for one in (*rounds[:1], *rounds[-1:])))),
+        (
+            "each measurement",
+            (f"given {' or '.join(given)}; " if given else "")
+            + f"with the system's start the shortest took {told(min(each, default=math.nan))} s, the median {told(statistics.median(each or [math.nan]))} s",
+        ),
         ("processor", f"{machine['processor']}, {machine['processors']} of them"),
         ("memory", f"{machine['memory_gib']} GiB"),
         ("system", f"{machine['system']}, {machine['file_system']}"),
@@ -154,12 +201,21 @@ def _machine(results: Results) -> Iterator[str]:
 def _targets(title: str, targets: Sequence[Target], results: Results) -> Iterator[str]:
     lettered = any(target.letter for target in targets)
     yield f"## {title}\n"
+    if lettered:
+        yield "; ".join(f"{letter}: {meaning}" for letter, meaning in LETTERS.items()) + ".\n"
     yield f"{'| | ' if lettered else '| '}target | asked | measured | verdict |"
     yield "|" + " --- |" * (4 + lettered)
     for target in targets:
-        cells = [target.text, target.asked(), *target.judged(results)]
+        cells = [_worded(target.text), target.asked(), *target.judged(results)]
         yield _line([target.letter, *cells] if lettered else cells)
     yield ""
+
+
+def _worded(text: str) -> str:
+    """Name the mode that a target is of as the tables do: `(Python)`, not `(code)`."""
+    for (_, mode), shown in MODES.items():
+        text = text.replace(f"({mode})", f"({shown})")
+    return text
 
 
 def _line(cells: Iterable[object]) -> str:
@@ -168,8 +224,12 @@ def _line(cells: Iterable[object]) -> str:
 
 
 def _beside(results: Results, work: str, size: int) -> Iterator[str]:
-    figures = SHOWN[work]
     keys = [key for key in results.keys(work) if results.answers(key, work, size)]
+    first, *others = SHOWN[work]
+    figures = [
+        first,
+        *(one for one in others if any(results.values(key, work, size, one) for key in keys)),
+    ]
     rounds = max(len(results.answers(key, work, size)) for key in keys)
     compared = NAMES[figures[0]].partition(",")[0]
     heads = [NAMES[figure] for figure in figures]
@@ -177,13 +237,12 @@ def _beside(results: Results, work: str, size: int) -> Iterator[str]:
     yield f"| system, mode | {' | '.join(heads)} | times that Tenuto's Python is better, by {compared} | notes |"
     yield f"| --- |{' --- |' * (len(figures) + 2)}"
     for key in keys:
-        yield _row(results, key, work, size, rounds)
+        yield _row(results, key, work, size, figures, rounds)
     yield ""
 
 
-def _row(results: Results, key: Key, work: str, size: int, rounds: int) -> str:
+def _row(results: Results, key: Key, work: str, size: int, figures: Sequence[str], rounds: int) -> str:
     """Write a system's figures; where one rests on fewer rounds than the table has, it says on how many."""
-    figures = SHOWN[work]
     cells = [spread(results.values(key, work, size, figure), rounds=rounds) for figure in figures]
     more, less = (OURS, key) if figures[0].endswith("_per_second") else (key, OURS)
     ratios = [] if key == OURS else results.ratios(more, less, work, size, figures[0])
@@ -195,7 +254,7 @@ def _row(results: Results, key: Key, work: str, size: int, rounds: int) -> str:
 
 def _alone(results: Results) -> Iterator[str]:
     yield "Every figure of every work.\n"
-    yield "| work | figure | Python | document | notes |\n| --- | --- | --- | --- | --- |"
+    yield "| work | figure | Python | YAML | notes |\n| --- | --- | --- | --- | --- |"
     for work in results.works():
         for size in results.sizes(work):
             yield from _every_figure(results, work, size)
@@ -222,15 +281,17 @@ def _every_figure(results: Results, work: str, size: int) -> Iterator[str]:
 
 
 def _systems(results: Results) -> Iterator[str]:
-    yield "| system, mode | version | what durability rests on, read back | licence | notes |\n| --- | --- | --- | --- | --- |"
-    seen: dict[Key, Mapping[str, Any]] = {}
-    for answer in sorted(results.data["answers"], key=lambda answer: not answer.get("durability")):
-        seen.setdefault((answer["system"], answer["mode"]), answer)
-    for key, answer in seen.items():
+    yield "*Read back* is what the running system answers, *configured* what it is set to where it cannot be asked, *counted* the calls that had the disk sync.\n"
+    yield "| system, mode | version | what durability rests on | licence | notes |\n| --- | --- | --- | --- | --- |"
+    answers: dict[Key, list[Mapping[str, Any]]] = {}
+    for one in results.data["answers"]:
+        answers.setdefault((one["system"], one["mode"]), []).append(one)
+    for key, some in answers.items():
+        answer = min(some, key=_says_less)
         licence = results.data["systems"].get(key[0], {}).get("licence", "")
         cells = (
             answer.get("version", ""),
-            answer.get("durability", ""),
+            _rests_on(key, answer.get("durability", "")),
             licence,
             "; ".join(results.marks(key)),
         )
@@ -238,3 +299,20 @@ def _systems(results: Results) -> Iterator[str]:
     for system, reason in results.data["missing"].items():
         yield _line([SHOWN_AS.get(system, system), "not installed", "", "", reason])
     yield ""
+
+
+def _says_less(answer: Mapping[str, Any]) -> int:
+    """Order answers by what they say of durability: what was counted first, nothing last."""
+    durability = answer.get("durability", "")
+    return 0 if durability.endswith(COUNTED) else 1 if durability else 2
+
+
+def _rests_on(key: Key, durability: str) -> str:
+    """Say of each part of what a system's durability rests on how it is known."""
+    if not durability:
+        return ""
+    settings, _, counted = (
+        durability.rpartition("; ") if durability.endswith(COUNTED) else (durability, "", "")
+    )
+    known = f"{'configured' if key in CONFIGURED else 'read back'}: {settings}"
+    return f"{known}; counted: {counted}" if counted else known

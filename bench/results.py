@@ -7,6 +7,8 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from bench.measuring import PAYLOAD_RUNS
+
 OURS: Final = ("tenuto", "code")
 LIMIT: Final = ("bare", "sqlite")
 BEYOND: Final = "beyond its documentation"
@@ -15,6 +17,14 @@ NOT_COMPARED: Final = ("no engine", "not durable")
 
 TALKS: Final = ("client ", "callers ")
 """How marks begin that every system has: how its client talks to it."""
+
+AT_ONCE: Final = ("in-flight", "payload")
+"""Works that measure what a system can do with many at once, and its latency instead where it had only few."""
+
+ENOUGH: Final = 0.5
+"""So much of what was asked for must have been there at once to be compared."""
+
+FEW: Final = "with so few, latency is measured, not capacity"
 
 REASON_CHARACTERS: Final = 150
 
@@ -49,18 +59,29 @@ class Results:
         """Return what a system answered, in the order of rounds."""
         return list(self._found.get((key, work, size), {}).values())
 
-    def values(self, key: Key, work: str, size: int, figure: str) -> list[float]:
-        """Return a figure of every round that has it; `failed` tells of the others."""
+    def values(self, key: Key, work: str, size: int, figure: str, least: float = 0) -> list[float]:
+        """Return a figure of every round that has it, and had so many at `least`; `failed` tells of the others."""
         return [
             figures[figure]
             for answer in self.answers(key, work, size)
-            if figure in (figures := _figures(answer))
+            if figure in (figures := _figures(answer)) and _had(answer)[0] >= least
         ]
+
+    def had(self, key: Key, work: str, size: int, least: float = 0) -> str:
+        """Return how many there were in the rounds that have figures, and so many at `least`: `168 to 197`."""
+        found = [_had(answer)[0] for answer in self.answers(key, work, size) if _figures(answer)]
+        return _range([one for one in found if one >= least])
+
+    def measured(self) -> list[list[Mapping[str, Any]]]:
+        """Return the answers that have figures: those of one system, mode, work and size together."""
+        found = ([one for one in rounds.values() if _figures(one)] for rounds in self._found.values())
+        return [answers for answers in found if answers]
 
     def ratios(self, key: Key, other: Key, work: str, size: int, figure: str) -> list[float]:
         """Return how many times one system's figure is another's, round by round.
 
-        Where one of them did less than the other only figures of each second or step can be compared.
+        Where one of them did less than the other only figures of each second or step can be compared, and no round in which one
+        had too few at once.
         """
         mine, theirs = (self._found.get((one, work, size), {}) for one in (key, other))
         return [
@@ -68,6 +89,7 @@ class Results:
             for number in sorted(mine.keys() & theirs.keys())
             if figure in _figures(mine[number])
             and _figures(theirs[number]).get(figure)
+            and not (_few(mine[number]) or _few(theirs[number]))
             and (_of_each(figure) or _done(mine[number]) == _done(theirs[number]))
         ]
 
@@ -89,12 +111,16 @@ class Results:
     def notes(self, key: Key, work: str, size: int) -> list[str]:
         """Return what a reader must know of a system's figures of one work, and how its client talks to it."""
         short = [part.partition(":")[0] for mark in self.marks(key) for part in mark.split("; ")]
-        own = [str(answer["note"]) for answer in self.answers(key, work, size) if answer.get("note")]
+        answers = self.answers(key, work, size)
+        own = [str(answer["note"]) for answer in answers if answer.get("note")]
+        there = [answer for answer in answers if _figures(answer)]
         told = [
             *dict.fromkeys(short),
             self.failed(key, work, size),
             self.less(key, work, size),
             *_merged(own),
+            f"rounds differ in size: {self.had(key, work, size)}" if _differ(there) else "",
+            FEW if any(map(_few, there)) else "",
         ]
         return [note for note in told if note]
 
@@ -164,6 +190,32 @@ def _done(answer: Mapping[str, Any]) -> int:
     return min(done, int(_figures(answer).get("runs", done))) if answer["work"] == "latency" else done
 
 
+def _had(answer: Mapping[str, Any]) -> tuple[int, int]:
+    """Return how many there were, and how many were asked for; of workflows at once the note tells it."""
+    found = re.match(r"([\d,]+) at once; ([\d,]+) would ", str(answer.get("note") or ""))
+    if found is None:
+        return (PAYLOAD_RUNS,) * 2 if answer["work"] == "payload" else (_done(answer), answer["size"])
+    had, asked = (int(number.replace(",", "")) for number in found.groups())
+    return had, asked
+
+
+def _few(answer: Mapping[str, Any]) -> bool:
+    """Whether too few were there at once to be compared with what had them all."""
+    had, asked = _had(answer)
+    return answer["work"] in AT_ONCE and had < asked * ENOUGH
+
+
+def _differ(answers: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether rounds differ in size for another reason than that each had as many as fitted into the same time."""
+    sizes = [_had(answer) for answer in answers]
+    notes = [str(answer.get("note") or "") for answer in answers]
+    kinds = {
+        (had >= asked, note.removeprefix(f"{had:,} at once"))
+        for (had, asked), note in zip(sizes, notes, strict=True)
+    }
+    return len({had for had, _ in sizes}) > 1 and len(kinds) > 1
+
+
 def _of_each(figure: str) -> bool:
     """Whether a figure means the same however many were done: of a second, a step, or one workflow alone."""
     return figure.endswith("_per_second") or "us_per_step" in figure or figure in ("p50_ms", "p99_ms")
@@ -186,10 +238,12 @@ def _merged(notes: Iterable[str]) -> list[str]:
         number = re.match(r"[\d,]*\d(?= (of|at once)\b)", note)
         numbers = found.setdefault(note[number.end() :] if number else note, [])
         numbers += [int(number.group().replace(",", ""))] if number else []
-    return [
-        (" to ".join(f"{one:,}" for one in sorted({min(numbers), max(numbers)})) if numbers else "") + rest
-        for rest, numbers in found.items()
-    ]
+    return [_range(numbers) + rest for rest, numbers in found.items()]
+
+
+def _range(numbers: Sequence[int]) -> str:
+    """Write the least and the most: `34 to 36`."""
+    return " to ".join(f"{one:,}" for one in sorted({min(numbers), max(numbers)})) if numbers else ""
 
 
 def name(key: Key) -> str:

@@ -24,7 +24,15 @@ def answers(
     system: str, mode: str, work: str, size: int, rounds: Sequence[Mapping[str, Any] | str], **more: Any
 ) -> list[dict[str, Any]]:
     """Return what a system answered: of each round the figures, or why there are none."""
-    told = {"system": system, "mode": mode, "work": work, "size": size, "version": "1", "durability": "FULL"}
+    told = {
+        "system": system,
+        "mode": mode,
+        "work": work,
+        "size": size,
+        "version": "1",
+        "durability": "FULL",
+        "seconds": 5.0,
+    }
     return [
         {**told, **more, "round": number, **({"reason": one} if isinstance(one, str) else {"figures": one})}
         for number, one in enumerate(rounds, 1)

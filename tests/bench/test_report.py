@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bench.plan import Measurement
-from bench.report import page
+from bench.report import LETTERS, page
 from bench.results import Results
 from bench.running import Record
 from bench.targets import TARGETS
@@ -204,14 +204,69 @@ def test_what_was_done_is_kept_beside_what_was_asked_for(tmp_path: Any) -> None:
     ]
 
 
-def test_notes_of_rounds_that_differ_in_a_number_are_one() -> None:
-    """Three rounds do not make three notes."""
-    parts = [
-        {**one, "note": f"{34 + number} at once; 500 would have taken too long"}
-        for number, one in enumerate(_in_flight("restate", "h2", 10, 10, 10))
+def _at_once(*had: int, seconds: int = 5, asked: int = 500) -> Answers:
+    """Return rounds that had so many in flight; those that had all need no note."""
+    notes = [f"{one} at once; {asked} would have taken more than {seconds} s" for one in had]
+    return [
+        {**answer, **({"note": note} if one < asked else {})}
+        for answer, one, note in zip(_in_flight("restate", "h2", *([10] * len(had))), had, notes, strict=True)
     ]
 
-    assert _row("Restate, h2", parts).endswith("| 34 to 36 at once; 500 would have taken too long |")
+
+def test_notes_of_rounds_that_differ_in_a_number_are_one() -> None:
+    """Three rounds do not make three notes."""
+    row = _row("Restate, h2", _at_once(334, 335, 336))
+
+    assert row.endswith("| 334 to 336 at once; 500 would have taken more than 5 s |")
+
+
+def test_who_had_less_than_half_at_once_is_shown_without_a_ratio() -> None:
+    """Its figure stays, with how many it had and what that means; with half of them it is compared."""
+    ours = _in_flight("tenuto", "code", 1000)
+    few, enough = _row("Restate, h2", ours, _at_once(249)), _row("Restate, h2", ours, _at_once(250))
+
+    assert "| 10 | 100,000 |  | 249 at once; 500 would have taken more than 5 s; with so few, latency" in few
+    assert "| 10 | 100,000 | 100 | 250 at once; 500 would have taken more than 5 s |" in enough
+
+
+def test_a_target_is_not_judged_by_who_had_less_than_half_at_once() -> None:
+    """What the table does not compare, no target does; with half of them it is judged."""
+    ours = _in_flight("tenuto", "code", 1000)
+
+    assert "not measured" in _verdict("against Restate", ours, _at_once(249))[1]
+    assert "met" == _verdict("against Restate", ours, _at_once(250))[1]
+
+
+@pytest.mark.parametrize(
+    ("rounds", "differ"),
+    [
+        ([*_at_once(300, 500)], True),
+        ([*_at_once(300), {**_at_once(400, seconds=9)[0], "round": 2}], True),
+        ([*_at_once(300, 310)], False),
+        ([*_at_once(500, 500)], False),
+    ],
+)
+def test_rounds_that_differ_in_size_are_told(rounds: Answers, differ: bool) -> None:
+    """One of all and one of fewer, or with more time; not where the same time was enough for some more or fewer."""
+    assert differ == ("rounds differ in size: 300 to " in _row("Restate, h2", rounds))
+
+
+def test_payloads_are_as_many_at_once_however_large_they_are() -> None:
+    """The size of that work is of bytes; how many there were is in the note, or all of them."""
+    parts = answers("restate", "h2", "payload", 1000, [{"steps_per_second": 1.0}] * 2)
+    parts[1]["note"] = "20 at once; 50 would have taken more than 5 s"
+
+    assert "rounds differ in size: 20 to 50; with so few" in _row("Restate, h2", parts)
+
+
+def test_values_of_who_had_too_few_are_not_drawn() -> None:
+    """Only rounds that had enough count, and the label says how many they had."""
+    found, key = results(_at_once(100, 300, 500)), ("restate", "h2")
+
+    assert 2 == len(found.values(key, *IN_FLIGHT, "steps_per_second", 250))
+    assert "300 to 500" == found.had(key, *IN_FLIGHT, 250)
+    assert "100 to 500" == found.had(key, *IN_FLIGHT)
+    assert "" == found.had(key, *IN_FLIGHT, 501)
 
 
 def test_how_a_client_talks_is_a_note_but_no_caveat() -> None:
@@ -221,6 +276,80 @@ def test_how_a_client_talks_is_a_note_but_no_caveat() -> None:
     assert ["client over a socket", "not durable per step"] == found.notes(("celery", "prefork"), *IN_FLIGHT)
     assert ["not durable per step"] == found.caveats(("celery", "prefork"), *IN_FLIGHT)
     assert ["beyond its documentation"] == found.caveats(("dbos", "sqlite-tuned"), *IN_FLIGHT)
+
+
+# ── the head and the tail of the page ─────────────────────────────────────────────────────
+
+
+def _lines(whole: Mapping[str, Any]) -> list[str]:
+    return "\n".join(page(Results(whole), [])).splitlines()
+
+
+def test_the_head_claims_no_more_rounds_than_figures_rest_on() -> None:
+    """Rounds that were added to some works are no rounds of all, nor are those that failed."""
+    added = [{**one, "round": 7} for one in _in_flight("restate", "h2", 10)]
+    both = data(_in_flight("tenuto", "code", 1, 1, "broken"), added)
+
+    assert "| rounds of a figure | 1 to 2 |" in _lines(both)
+    assert "| rounds of a figure | 1 |" in _lines(data(added))
+
+
+def test_the_head_says_how_long_measurements_were() -> None:
+    """What was given, and what it took: one without figures says nothing of it."""
+    took = [3.0, 5.0, 9.0, 0.1]
+    rounds = _in_flight("tenuto", "code", 1, 1, 1, "cannot")
+    whole = data([{**one, "seconds": each} for one, each in zip(rounds, took, strict=True)])
+    whole["sittings"][0]["seconds"] = 8.0
+
+    (told,) = (line for line in _lines(whole) if line.startswith("| each measurement "))
+    assert "given 8 s; with the system's start the shortest took 3 s, the median 5 s" in told
+
+
+def test_what_was_counted_of_durability_is_preferred_and_marked() -> None:
+    """An answer that only says what is set comes after one that counted; what is only set is not called read back."""
+    said = "mode=wal; one workflow alone: 48 calls of fsync or fdatasync, by strace"
+    first, second = _in_flight("dbos", "sqlite-sync", 1, 1)
+    configured = answers("restate", "h2", *IN_FLIGHT, rates(1), durability="wal=true")
+    lines = "\n".join(_lines(data([first, {**second, "durability": said}], configured)))
+
+    assert (
+        "| read back: mode=wal; counted: one workflow alone: 48 calls of fsync or fdatasync, by strace |"
+        in lines
+    )
+    assert "| configured: wal=true |" in lines
+    assert lines.index("read back: mode") < lines.index("configured: wal"), (
+        "who was measured first comes first"
+    )
+
+
+def test_letters_and_modes_of_targets_are_explained() -> None:
+    """Every letter has its words, and modes are called as in the tables."""
+    whole = "\n".join(_lines(data(_in_flight("tenuto", "code", 1))))
+
+    assert {target.letter for target in TARGETS} == LETTERS.keys()
+    assert "500 in flight (Python)" in whole
+    assert "(code)" not in whole
+    assert "(document)" not in whole
+
+
+@pytest.mark.parametrize(("name", "head"), [("p99_ms", "p99, ms"), ("max_ms", "longest, ms")])
+def test_a_column_that_nobody_has_is_left_out(name: str, head: str) -> None:
+    """Of few runs there is no p99, only the longest."""
+    one = data(answers("tenuto", "code", "latency", 300, [{"p50_ms": 1.0, name: 2.0}]))
+
+    assert (
+        f"| system, mode | p50, ms | {head} | times that Tenuto's Python is better, by p50 | notes |"
+        in _lines(one)
+    )
+
+
+def test_start_up_is_ranked_by_what_means_the_same_for_all() -> None:
+    """The names that are used; what Tenuto's lazy import takes stands only among its own figures."""
+    ours = answers("tenuto", "code", "footprint", 1, [{"import_ms": 100.0, "import_lazy_ms": 10.0}])
+    lines = _lines(data(ours, answers("dbos", "sqlite-sync", "footprint", 1, [{"import_ms": 400.0}])))
+
+    assert "| DBOS, sqlite-sync | 400 | 4 |  |" in lines
+    assert [line for line in lines if "lazy" in line] == ["| footprint 1 | `import_lazy_ms` | 10 |  |  |"]
 
 
 # ── the rest of the page ───────────────────────────────────────────────────────────────────
