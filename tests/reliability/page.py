@@ -22,30 +22,80 @@ FOUND: Final = HERE / "found.toml"
 HEAD: Final = """\
 # Reliability: the record
 
-*Every accepted start, signal, decision and step result is recorded exactly once, before it is acknowledged. A step whose
-outcome is recorded never runs again. A step may be started more than once if a process or the network fails before its
-outcome is recorded; every attempt carries the same idempotency key.*
+*Every accepted start, signal and step result is recorded exactly once, before it is acknowledged. A step whose outcome is
+recorded never runs again. A step may be started more than once if a process, its disk or the machine's power fails before
+its outcome is recorded; every attempt carries the same idempotency key.*
 
-This page is the record of trying to break that. One command plays it again and writes this page:
+This page is the record of trying to break that, on one machine. One command plays it again and writes this page:
 
 <!-- not run: it takes the minutes that it is given -->
 ```sh
 make faults MINUTES=60
 ```
 
-`make test` carries the same layers at a small size. `python -m tests.reliability --help` plays single layers and seeds. One checker
-(`tests/reliability/checker.py`) judges them all: over what clients were told, what the journals hold, and a ledger that an
-outside system keeps of every effect. It checks that acknowledged starts exist and end (I1), equal keys give one run (I2), journals
-have no gaps (I3), an outcome is recorded once and nothing is done after it (I4), nothing starts after the end (I5), timers are
-never early and fire once (I6), signals count once and in order (I7), journals fold to the same again (I10), and secrets stand nowhere
-(I11). Not judged yet, since there is nothing to judge: the hash chain and epochs of I3, and I8 and I9, which come with governance and
-clusters; that a tick starts one run (I12), which comes with the server.
+`make test` carries the same layers at a small size. `python -m tests.reliability --help` plays single layers and seeds.
+
+Where runs are brought to their end, *the checker* (`tests/reliability/checker.py`) judges: over what clients were told, what the
+journals hold, and a ledger that an outside system keeps of every effect. It checks that acknowledged starts exist and end (I1),
+equal keys give one run (I2), journals have no gaps (I3), an outcome is recorded once and nothing is done after it (I4), nothing
+starts after the end (I5), timers are never early and fire once (I6), signals count once and in order (I7), journals fold to the
+same again (I10), and secrets stand nowhere (I11); that what was shown as durable is still there is the `promise`. The rest has
+judges of its own:
+
+{judges}
+Not judged yet, since there is nothing to judge: the hash chain and epochs of I3, and I8 and I9, which come with governance and
+clusters, as L7 does, faults of the network between parts of Tenuto; that a tick starts one run (I12), which comes with the server.
 """
+
+CHECKER: Final = "the checker"
+JUDGES: Final = {
+    "L0": (
+        "laws of the model; on the real worker, that it does what the model does",
+        "I1 to I7, in the model's words",
+    ),
+    "L1": (
+        "a reference model (`reference.py`), with which all is compared that users observe",
+        "none by its number",
+    ),
+    "L2": (CHECKER, "I1 to I7, I10, I11; where clocks jump, nothing that needs clocks that agree"),
+    "L3": (f"{CHECKER}; that outcomes follow from inputs", "I1 to I7, I10, I11; of the command line no I11"),
+    "L4": (f"{CHECKER}; that outcomes follow from inputs", "I1 to I7, I10, I11"),
+    "L5": (
+        "cuts: as L3, and that nothing shown is gone; crash states: `disk/crashes.py`, that each is one that was committed, with"
+        f" all that was acknowledged; those that are carried on: {CHECKER}",
+        "cuts: I1 to I7, I10, I11; states: `promise`; carried on: I1 to I7, I10",
+    ),
+    "L6": (
+        f"that a failure is told once and nothing follows it; {CHECKER} once the next process is done",
+        "I1 to I7, I10; of the command line only how it ends",
+    ),
+    "L7": ("not played: comes with clusters", ""),
+    "L8": (
+        f"that timers fire in time by a clock that nobody turns; {CHECKER}",
+        "I1 to I7, I10; nothing that needs clocks that agree",
+    ),
+    "L9": (
+        f"{CHECKER}, over journals without clients or ledger; that what was recorded stays; migrations: `whole` in `upgrades.py`, that schema and rows are whole",
+        "I1 to I6 as far as journals tell, I10; migrations: `promise`",
+    ),
+    "L10": (
+        "`fuzzing/target.py`: a value or one error with words in it, soon, in little memory",
+        "none",
+    ),
+    "L11": (
+        f"{CHECKER}; that memory, files, threads, database and log do not grow",
+        "I1 to I7, I10, I11; effects, timers and folds of some of the runs; nothing that needs clocks that agree",
+    ),
+}
+"""What judges each layer, and which invariants it looks at."""
 
 
 def written(layers: Sequence[Layer], records: Sequence[Record], minutes: float, seed: int) -> str:
     """Return the page."""
-    parts = [HEAD, _where(minutes, seed), "## What was done\n", _done(layers, records)]
+    judges = _table(
+        ["layer", "what judges it", "invariants"], [[name, *told] for name, told in JUDGES.items()]
+    )
+    parts = [HEAD.format(judges=judges), _where(minutes, seed), "## What was done\n", _done(layers, records)]
     parts += [_details(layers, records), "## Would it have noticed?\n", _caught(layers, records)]
     parts += ["## What it found\n", _found()]
     return "\n".join(parts).rstrip() + "\n"
@@ -121,12 +171,16 @@ def unnoticed(caught: Caught) -> str:
 def _details(layers: Sequence[Layer], records: Sequence[Record]) -> str:
     parts = []
     for layer, record in zip(layers, records, strict=True):
-        said = [f"{name} {count:,}" for name, count in record.counts.items()]
-        lines = [f"- **{layer.name}**: {', '.join(said)}."] if said else [f"- **{layer.name}**:"]
-        lines += [f"  - {name}: {figure}" for name, figure in record.figures.items()]
-        lines += [f"  - not played: {missing}" for missing in record.not_played]
-        parts.append("\n".join(lines))
-    return "\n".join(parts) + "\n"
+        lines = [f"### {layer.name} {layer.title}\n"]
+        lines += [f"- {name}: {figure}" for name, figure in record.figures.items()]
+        lines += [f"- not played: {missing}" for missing in record.not_played]
+        if record.counts:
+            counts = _table(
+                ["what", "how many"], [[name, f"{count:,}"] for name, count in record.counts.items()]
+            )
+            lines += [f"\n<details><summary>Everything that was counted</summary>\n\n{counts}\n</details>"]
+        parts.append("\n".join(lines) + "\n")
+    return "\n".join(parts)
 
 
 def _caught(layers: Sequence[Layer], records: Sequence[Record]) -> str:

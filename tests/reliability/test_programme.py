@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability.__main__ import play, sound
+from tests.reliability.__main__ import layers, play, sound
 from tests.reliability.disk.lives import ROOT
 from tests.reliability.evidence import Violation
-from tests.reliability.page import written
+from tests.reliability.page import JUDGES, written
 from tests.reliability.programme import Budget, Caught, Layer, Record, fewer
 
 
@@ -34,17 +34,17 @@ def test_a_layer_that_breaks_off_is_a_violation_and_the_next_is_played(
         raise OSError("the disk is on fire")
 
     monkeypatch.chdir(tmp_path)
-    layers = [Layer("L0", "Fire", breaks, 1.0), _layer(GOOD, "a bug")]
+    both = [Layer("L0", "Fire", breaks, 1.0), _layer(GOOD, "a bug")]
     records: list[Record] = []
-    play(layers, 0.1, 1, records)
-    page = written(layers, records, 0.1, 1)
+    play(both, 0.1, 1, records)
+    page = written(both, records, 0.1, 1)
 
     assert [record.cases for record in records] == [0, 3]
     assert "the disk is on fire" in records[0].violations[0].seen
     assert "| L0 Fire | 0 (**broke off**) |" in page
     assert "| L1 Something | 3 |" in page
-    assert not sound(layers, records, 0.1)
-    assert sound(layers[1:], records[1:], 0.1)
+    assert not sound(both, records, 0.1)
+    assert sound(both[1:], records[1:], 0.1)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -65,12 +65,39 @@ def test_a_record_is_sound_if_it_was_played_and_would_have_noticed(
     record: Record, controls: tuple[str, ...], minutes: float, expected: bool
 ) -> None:
     """What was not hunted is on the page, and makes the command fail only where there was time for it."""
-    layers = [_layer(record, *controls)]
+    one = [_layer(record, *controls)]
 
-    assert sound(layers, [record], minutes) is expected
-    page = written(layers, [record], minutes, 1)
+    assert sound(one, [record], minutes) is expected
+    page = written(one, [record], minutes, 1)
     assert ("**not hunted**" in page) is ("another" in controls)
     assert ("| **not noticed in 7 (time over)** |" in page) is (OVER in record.caught)
+
+
+def test_the_page_says_of_each_layer_what_judges_it() -> None:
+    """Of each that is played, and of the one that is not yet; in their order."""
+    names = [layer.name for layer in layers()]
+
+    assert [name for name in JUDGES if name != "L7"] == names
+    assert "| L7 | not played: comes with clusters |" in written([_layer(GOOD)], [GOOD], 5.0, 1)
+
+
+def test_what_was_counted_is_folded_away_a_line_for_each() -> None:
+    """Figures and what was not played stand above, to be seen at once."""
+    record = Record(
+        layer="L1",
+        cases=1,
+        seconds=0.1,
+        counts={"a | b": 1234, "c": 5},
+        figures={"speed": "fast"},
+        not_played=("all of it",),
+    )
+    page = written([_layer(record)], [record], 5.0, 1)
+
+    assert (
+        "### L1 Something\n\n- speed: fast\n- not played: all of it\n\n"
+        "<details><summary>Everything that was counted</summary>\n\n"
+        "| what | how many |\n| --- | --- |\n| a \\| b | 1,234 |\n| c | 5 |\n\n</details>\n\n## "
+    ) in page
 
 
 def test_a_part_has_its_share_of_the_time_that_is_left(tmp_path: Path) -> None:
