@@ -30,15 +30,17 @@ from bench.measuring import Answer, Clock, asked, sqlite_durability
 from bench.servers import Server
 
 
-def _busy(seconds_each: float) -> tuple[list[int], Callable[[int], None]]:
+def _busy(monkeypatch: pytest.MonkeyPatch, seconds_each: float) -> tuple[list[int], Callable[[int], None]]:
+    """Return what notes how many it is asked for, and takes so long for each on a clock that nothing else moves."""
     asked: list[int] = []
+    now = 0.0
 
     def together(runs: int) -> None:
+        nonlocal now
         asked.append(runs)
-        end = time.perf_counter() + runs * seconds_each
-        while time.perf_counter() < end:
-            pass
+        now += runs * seconds_each
 
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
     return asked, together
 
 
@@ -47,7 +49,7 @@ def test_a_batch_warms_up_with_a_tenth_and_is_repeated_whole_where_time_allows(
 ) -> None:
     """Few first, the rest of the tenth, then all, again and again: for a part of the time, and for a least time."""
     monkeypatch.setattr(fitting, "TIMED_SECONDS_MIN", 0.02)
-    asked, together = _busy(0.000_005)
+    asked, together = _busy(monkeypatch, 0.000_005)
 
     done = batch(together, 1000, 0.03)
 
@@ -58,9 +60,9 @@ def test_a_batch_warms_up_with_a_tenth_and_is_repeated_whole_where_time_allows(
     assert 0.02 <= done.clock.seconds < 0.5
 
 
-def test_a_batch_that_would_take_too_long_is_smaller_and_done_once() -> None:
+def test_a_batch_that_would_take_too_long_is_smaller_and_done_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The time is what was asked for, about; the answer says how many there were."""
-    asked, together = _busy(0.001)
+    asked, together = _busy(monkeypatch, 0.001)
 
     done = batch(together, 100_000, 0.05)
 
@@ -85,15 +87,13 @@ def test_a_batch_is_smaller_only_where_all_would_take_longer_than_the_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Where more than half of the time is enough for all of them, a warm-up that was slow makes no smaller batch."""
-
-    def of_a_millisecond_each(together: object, at_once: int, seconds: float) -> Batches:
-        return Batches(at_once, 1, Clock(seconds=at_once * 0.001))
-
-    monkeypatch.setattr(fitting, "_batches", of_a_millisecond_each)
+    asked, together = _busy(monkeypatch, 0.001)
+    monkeypatch.setattr(fitting, "TIMED_SECONDS_MIN", 0.0)
     monkeypatch.setattr(fitting, "warm_up", lambda together, runs, seconds: seconds / 80)
 
-    assert 100 == batch(lambda runs: None, 100, 0.12).at_once
-    assert 80 == batch(lambda runs: None, 200, 0.12).at_once
+    assert 100 == batch(together, 100, 0.12).at_once
+    assert 80 == batch(together, 200, 0.12).at_once
+    assert [80, 100, 80] == asked
 
 
 def test_a_note_names_the_seconds_that_were_too_few(capsys: pytest.CaptureFixture[str]) -> None:
