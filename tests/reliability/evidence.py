@@ -94,10 +94,11 @@ class Evidence:
 
     `seen_at` says when, by the ledger's clock, somebody outside learned that an entry was durable. `clocks_agree`
     says that the engine's clock was the ledger's all the time, so that times in journals compare with those
-    of effects; a layer that turns clocks says no. `timer_bound_seconds` is how late a timer may be at
-    most, where that is known, the times in which no process is there counted too. `under_way_seconds` is how much later than
-    the end of its time an action may still reach the world, because it was under way. `code_was_changed` says that
-    there was other code for a while, which did not fit the history of some runs.
+    of effects; a layer that turns clocks says no. `timer_bound_seconds` is how late a timer may be at most, where that
+    is known: the times in which no process is there count too, those in which its run was paused do not; it is not
+    looked at where clocks do not agree. `under_way_seconds` is how much later than the end of its time an action may
+    still reach the world, because it was under way. `code_was_changed` says that there was other code for a while,
+    which did not fit the history of some runs.
     """
 
     calls: Sequence[Call] = ()

@@ -365,19 +365,24 @@ def _something_is_open_after_the_end(evidence: Evidence, chance: Random) -> Evid
 
 
 def _a_timer_fires_early(evidence: Evidence, chance: Random) -> Evidence | None:
+    return _with_timer(evidence, chance, lambda due, fired: due - 0.001)
+
+
+def _a_timer_fires_late(evidence: Evidence, chance: Random) -> Evidence | None:
+    bound = evidence.timer_bound_seconds or 0.0
+    return _with_timer(evidence, chance, lambda due, fired: fired + bound + 0.001)
+
+
+def _with_timer(evidence: Evidence, chance: Random, at: Callable[[float, float], float]) -> Evidence | None:
     found = _timers(evidence)
     if not found:
         return None
     run, seq, due = chance.choice(found)
     before = lines(evidence, run)
     entry = _entries.decode(before[seq - 1])
-    event = msgspec.structs.replace(entry.event, time=due - 0.001)
+    event = msgspec.structs.replace(entry.event, time=at(due, entry.event.time))
     before[seq - 1] = _encode(msgspec.structs.replace(entry, event=event))
     return with_run(evidence, run, stored=numbered(before))
-
-
-def _a_timer_fires_late(evidence: Evidence, chance: Random) -> Evidence | None:
-    return replace(evidence, timer_bound_seconds=0.0) if _timers(evidence) else None
 
 
 def _timers(evidence: Evidence) -> list[tuple[str, int, float]]:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,10 +15,13 @@ from typing import Any
 import pytest
 
 from tenuto.application import Handle
+from tenuto.engine.model import Wake
 from tenuto.errors import StorageFailed
+from tests.reliability.cases import Case
+from tests.reliability.checker import check
 from tests.reliability.programme import Budget, Record
 from tests.reliability.simulation.disk import Disk, Store
-from tests.reliability.simulation.layer import LAYER, RARE, SEEDS_OF_BUGS
+from tests.reliability.simulation.layer import LAYER, RARE, SEEDS_OF_BUGS, chunks
 from tests.reliability.simulation.loop import Crash, Idle, Loop
 from tests.reliability.simulation.play import play
 from tests.reliability.simulation.process import Process
@@ -53,6 +57,15 @@ def test_nothing_is_caught_where_there_is_no_bug(record: Record) -> None:
     """As many seeds as each bug is given, with everything that bugs replace replaced by itself."""
     assert record.violations == ()
     assert record.counts["seeds with nothing in place of a bug"] >= SEEDS_OF_BUGS
+
+
+@pytest.mark.parametrize("scale", [1.0, 20.0])
+def test_controls_are_a_share(scale: float) -> None:
+    """However long the play is: the other seeds are played with nothing in the way of the engine."""
+    played = list(chunks(Budget(Path(), scale=scale)))
+
+    assert sum(count for _, count, _, control in played if control) == SEEDS_OF_BUGS
+    assert sum(count for _, count, _, control in played if not control) == 1_000 * scale - SEEDS_OF_BUGS
 
 
 def test_each_bug_is_told_and_each_that_is_missing_has_a_reason() -> None:
@@ -147,6 +160,39 @@ def test_a_result_that_the_disk_does_not_have_is_seen(monkeypatch: pytest.Monkey
         raise RuntimeError("it failed, or so")
 
     assert sees("it failed, or so", monkeypatch, Handle, "result", failed)
+
+
+@pytest.mark.parametrize(
+    "seed",
+    [
+        pytest.param(334, id="its run was paused"),
+        pytest.param(1_106, id="the entry that asks for it was long on its way to the disk"),
+        pytest.param(1_730, id="its history was taken over when it was due already"),
+    ],
+)
+def test_a_timer_may_be_late_for_a_reason(seed: int) -> None:
+    """Its time counts from when it could fire."""
+    played = play(seed)
+    late = max(
+        outcome.event.time - asked.command.at
+        for told in Case(played.evidence).runs.values()
+        for asked in told.asked.values()
+        if isinstance(asked.command, Wake)
+        for outcome in told.outcomes.get(asked.command.id, ())
+        if outcome.seq > told.shared
+    )
+
+    assert played.evidence.clocks_agree
+    assert late > (played.evidence.timer_bound_seconds or late)
+    assert played.violations == []
+
+
+def test_where_clocks_are_set_no_timer_is_late() -> None:
+    """It says nothing then how late one is by its own clock."""
+    strict = replace(play(231).evidence, timer_bound_seconds=-1.0)
+
+    assert {violation.invariant for violation in check(strict)} == {"I6"}
+    assert check(replace(strict, clocks_agree=False)) == []
 
 
 # ── the loop ─────────────────────────────────────────────────────────────────────────────

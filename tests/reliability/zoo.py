@@ -15,7 +15,6 @@ import heapq
 import itertools
 import os
 import sqlite3
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -28,6 +27,7 @@ import msgspec
 from tenuto.authoring.execution import Execution
 from tenuto.authoring.undoing import Undoing
 from tenuto.authoring.waits import Action
+from tenuto.engine import advance
 from tenuto.engine.model import SIGNAL, Arrived, CancelRequested, Listen, Wake
 from tenuto.errors import NotFound, StorageFailed
 from tenuto.runtime import acting, actions, feeding, memory, turn, worker
@@ -232,8 +232,6 @@ def a_pause_that_does_not_pause() -> list[Patch]:
     def applied(status: Any, *rest: Any) -> Any:
         return apply("running" if status == "suspended" else status, *rest)
 
-    from tenuto.engine import advance
-
     apply = advance._apply
     return [(advance, "_apply", applied)]
 
@@ -259,10 +257,10 @@ def a_secret_in_the_journal() -> list[Patch]:
 
 def replay_asks_for_the_time() -> list[Patch]:
     """When a timer is due depends on when the code is run."""
-    open_timer = Execution.open_timer
+    open_timer, numbers = Execution.open_timer, itertools.count(1)
 
     def opened(self: Execution, sleep: Any, asker: Any) -> Any:
-        self.time += time.perf_counter() % 1.0
+        self.time += next(numbers) / 1_000  # a clock that seeds can be played again with
         return open_timer(self, sleep, asker)
 
     return [(Execution, "open_timer", opened)]
@@ -271,7 +269,7 @@ def replay_asks_for_the_time() -> list[Patch]:
 # ── timers ───────────────────────────────────────────────────────────────────────────────
 
 
-def a_timer_from_the_wall_clock() -> list[Patch]:
+def timers_that_trust_their_sleep() -> list[Patch]:
     """A timer fires when it has slept long enough, whatever the clock says by then."""
 
     def check(self: Timers) -> None:
@@ -292,6 +290,19 @@ def a_timer_from_the_wall_clock() -> list[Patch]:
 
     arm = Timers._arm
     return [(Timers, "check", check), (Timers, "_arm", armed)]
+
+
+def a_timer_that_waits_for_the_next_one() -> list[Patch]:
+    """Who sleeps until a timer goes on sleeping when one is added that is due before it."""
+
+    def added(self: Timers, run: str, command: int, at: float) -> None:
+        if (run, command) not in self._live:
+            self._live.add((run, command))
+            heapq.heappush(self._heap, (at, run, command))
+            if self._handle is None:
+                self._arm()
+
+    return [(Timers, "add", added)]
 
 
 def timers_forgotten_on_restart() -> list[Patch]:
@@ -488,7 +499,8 @@ _ALL: Final[tuple[Callable[[], Sequence[Patch]], ...]] = (
     undo_forgotten_after_a_crash,
     a_secret_in_the_journal,
     replay_asks_for_the_time,
-    a_timer_from_the_wall_clock,
+    timers_that_trust_their_sleep,
+    a_timer_that_waits_for_the_next_one,
     timers_forgotten_on_restart,
     listeners_forgotten_on_restart,
     recovery_stops_early,
@@ -540,7 +552,8 @@ CAUGHT_BY: Final[Mapping[str, frozenset[str]]] = {
     "undo forgotten after a crash": frozenset({"I10"}),
     "a secret in the journal": frozenset({"I11"}),
     "replay asks for the time": frozenset({"I6", "I10"}),
-    "a timer from the wall clock": frozenset({"I6"}),
+    "timers that trust their sleep": frozenset({"I6"}),
+    "a timer that waits for the next one": frozenset({"I6"}),
     "timers forgotten on restart": frozenset({"I1"}),
     "listeners forgotten on restart": frozenset({"I1", "I7"}),
     "recovery stops early": frozenset({"I1", "I7"}),

@@ -45,6 +45,9 @@ CALLBACKS_MAX: Final = 400_000
 TELLING_SECONDS: Final = 0.25
 """By then whoever asks has heard that the store has failed."""
 
+TIMER_SECONDS: Final = 0.5
+"""A timer that is due fires by then. What fired just before a crash may be lost with it, and fires again: this for each life."""
+
 _ASKERS: Final = 4
 _ASKERS_COME_WITHIN_SECONDS: Final = 0.003
 
@@ -109,6 +112,8 @@ class _Play:
         self.target: str | None = None
         self.hits = 0
         self.failed_at: float | None = None
+        self.gone_at: float | None = None
+        self.away_seconds = 0.0  # in which nobody was there who could fire a timer
         self.askers: dict[Client, asyncio.Task[None]] = {}
 
     def _trace(self, line: str) -> None:
@@ -171,6 +176,7 @@ class _Play:
             self.counts["crash"] += 1
             self.tell("is killed")
             self._check_told()
+            self._has_gone()
         except Idle:
             self._violate("I1", f"life {number} hangs: nothing is ready, and nobody is done")
         self._bury(process)
@@ -242,6 +248,7 @@ class _Play:
         if life.intruder is not None:
             loop.call_later(life.intruder, self._intrude)
         async with process as app:
+            self._is_back()
             tasks = [asyncio.create_task(self._serve(client, app)) for client in self.clients]
             if life.ending is None:
                 for task in tasks:
@@ -280,6 +287,7 @@ class _Play:
         """Somebody restarts it, or kills it, a while after."""
         self.counts["store failed"] += 1
         self.failed_at = self._now()
+        self._has_gone()
         if not self._failed_on_purpose():
             self._violate("promise", "the store failed, and no fault was planned")
         chance = self.plan.chance(f"failed/{self.life}")
@@ -314,7 +322,16 @@ class _Play:
                     "promise", f"who asked for {wish.verb} was not told that the store failed", wish.run or ""
                 )
 
+    def _has_gone(self) -> None:
+        self.gone_at = self._now() if self.gone_at is None else self.gone_at
+
+    def _is_back(self) -> None:
+        if self.gone_at is not None:
+            self.away_seconds += self._now() - self.gone_at
+            self.gone_at = None
+
     def _give_up(self, over: asyncio.Future[None]) -> None:
+        self._has_gone()
         if not over.done():
             over.set_result(None)
 
@@ -511,6 +528,7 @@ class _Play:
             canaries=[CANARY.encode()],
             texts={"the log": log.encode(), "snapshots": snapshots},
             seen_at=dict(self.seen_at),
+            timer_bound_seconds=self.life * TIMER_SECONDS + self.away_seconds,
             clocks_agree=not any(life.jumps for life in self.plan.lives),
             code_was_changed=any(life.broken for life in self.plan.lives),
         )
