@@ -192,7 +192,10 @@ def _machine(results: Results) -> Iterator[str]:
         ("memory", f"{machine['memory_gib']} GiB"),
         ("system", f"{machine['system']}, {machine['file_system']}"),
         ("Python", f"{machine['python']}, SQLite {machine['sqlite']}"),
-        ("one `fdatasync` after 4 KiB written over", spread(floors, " ms") + f", looked at {len(floors)} times"),
+        (
+            "one `fdatasync` after 4 KiB written over",
+            spread(floors, " ms") + f", looked at {len(floors)} times",
+        ),
     ):
         yield f"| {what} | {value} |"
     yield ""
