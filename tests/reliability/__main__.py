@@ -7,9 +7,9 @@ record is printed as it grows; with `--page` it is written there at the end. A l
 and the others are played all the same.
 
 The exit code is 1 if a promise was broken, if a layer played no case or broke off, or if a seeded bug was hunted and went
-unnoticed. Seeded bugs that were not hunted, or for which time was over, are listed; in a play of 60 minutes or more they also make it 1. Interrupted
-(Ctrl-C, SIGTERM), it ends its processes, takes its file systems and folders away, and leaves the page as it was; the exit
-code is 130 or 143. A second time ends it on the spot.
+unnoticed. Seeded bugs that were not hunted, or for which time was over, are listed; in a play of 60 minutes or more they
+also make it 1. Interrupted (Ctrl-C, SIGTERM), it ends its processes, takes its file systems and folders away, and leaves
+the page as it was; the exit code is 130 or 143. A second time ends it on the spot.
 """
 
 from __future__ import annotations

@@ -224,13 +224,17 @@ def caught_controls(folder: Path, seed: int) -> tuple[Caught, ...]:
         names, folder, seed=seed, seconds=60.0, cases=CONTROL_CASES, hung_seconds=CONTROL_HUNG_SECONDS
     )
     seconds = (time.monotonic() - began) / len(names)
-    by_name = {finding.target: finding for finding in found.findings}
+    shown = {
+        finding.target: (finding.after, kind)
+        for finding in found.findings
+        if (kind := finding.kind.split(" at ")[0]) in controls.SHOWN_BY[finding.target]
+    }
 
     def caught(name: str) -> Caught:
-        finding = by_name.get(name)
-        if finding is None:
+        if name not in shown:
             return Caught(bug=name, cases=None, seconds=seconds)
-        return Caught(bug=name, cases=finding.after, by=(finding.kind.split(" at ")[0],), seconds=seconds)
+        after, kind = shown[name]
+        return Caught(bug=name, cases=after, by=(kind,), seconds=seconds)
 
     return tuple(map(caught, names))
 

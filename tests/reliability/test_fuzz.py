@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.reliability import fuzz
 from tests.reliability.fuzz import play, together
 from tests.reliability.fuzzing import controls, lanes
 from tests.reliability.fuzzing.child import CORPUS, TARGETS, Done, known
-from tests.reliability.fuzzing.target import Target, given_up, judged
+from tests.reliability.fuzzing.target import Finding, Target, given_up, judged
 from tests.reliability.programme import Budget
 
 
@@ -47,6 +48,20 @@ def test_a_parser_that_is_played_twice_has_one_record() -> None:
 
     assert together([plain, other, guided]) == [both, other]
     assert together([guided, plain]) == [both]
+
+
+def test_a_mistake_is_noticed_only_by_what_it_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A finding of another kind says nothing of it."""
+
+    def found(kind: str) -> list[int | None]:
+        findings = [
+            Finding(target=target.name, kind=kind, seen="", data=b"", after=3) for target in controls.TARGETS
+        ]
+        monkeypatch.setattr(fuzz, "fuzzed", lambda *_, **__: fuzz.Found(findings=findings))
+        return [each.cases for each in fuzz.caught_controls(tmp_path, 1)]
+
+    assert found("slow") == [None] * len(controls.TARGETS)
+    assert found("ValueError at control.py:raises:raise") == [3, *[None] * (len(controls.TARGETS) - 1)]
 
 
 @pytest.fixture(scope="module", autouse=True)

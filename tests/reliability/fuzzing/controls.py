@@ -55,3 +55,16 @@ TARGETS: Final = tuple(
     Target(f"control: {parse.__name__}", parse, lambda: [b"some text", b"abc"], words=tuple("{}()[]"))
     for parse in (raises, never_ends, hangs, grows, loses, says_nothing, dies)
 )
+SHOWN_BY: Final = {
+    "control: raises": ("ValueError",),
+    "control: never_ends": (
+        "stuck",
+        "hangs",
+    ),  # The machine may be too busy to give it the processor for so long.
+    "control: hangs": ("hangs",),
+    "control: grows": ("memory",),
+    "control: loses": ("AssertionError",),
+    "control: says_nothing": ("no message",),
+    "control: dies": ("dies",),
+}
+"""The kinds of finding by which each mistake may be noticed."""
