@@ -141,7 +141,9 @@ def _measured(options: argparse.Namespace, raw: Path, work: Path, before: dict[s
         replace(one, round=done + one.round)
         for one in planned(list(made), options.works, options.rounds, options.quick)
     ]
-    given = [one["seconds"] for one in before.get("sittings", ()) if "seconds" in one]
+    given = [
+        one["seconds"] for one in before.get("sittings", ()) if set(options.works) & set(one.get("works", ()))
+    ]
     seconds = given[-1] if given else seconds_each(measurements, options.minutes, options.quick)
     say(f"{len(measurements)} measurements of about {seconds:.0f} s each")
     told = before or {
@@ -153,7 +155,9 @@ def _measured(options: argparse.Namespace, raw: Path, work: Path, before: dict[s
         "floors_ms": [],
         "answers": [],
     }
-    told["sittings"].append({"commit": commit(), "began": time.time(), "seconds": seconds})
+    told["sittings"].append(
+        {"commit": commit(), "began": time.time(), "seconds": seconds, "works": options.works}
+    )
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     raw.parent.mkdir(parents=True, exist_ok=True)

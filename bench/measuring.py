@@ -59,8 +59,8 @@ PAYLOAD_RUNS: Final = 50
 P99_LEAST: Final = 100
 """Of fewer values, p99 is the greatest."""
 
-FLOOR_CALLS: Final = 12
-"""Syncs that the target of one run of ten steps is set in. Tenuto needs eleven, one for each entry of the run's journal."""
+FLOOR_CALLS: Final = 11
+"""Syncs that one run of ten steps needs at least, one after the other: for its start, and for what each step gave."""
 
 LEVELS: Final = ("OFF", "NORMAL", "FULL", "EXTRA")
 FULL: Final = LEVELS.index("FULL")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.environments import ROOT
-from bench.measuring import P99_LEAST, floor_seconds, growing_seconds, lags, latency
+from bench.measuring import FLOOR_CALLS, P99_LEAST, floor_seconds, growing_seconds, lags, latency
 from bench.ours.footprint import footprint
 from bench.targets import TARGETS
 from tests.bench.results import answers, results
@@ -29,7 +29,8 @@ def test_a_p99_is_told_of_a_hundred_values_at_least() -> None:
 
 
 @pytest.mark.parametrize(
-    ("time_syncs", "sizes"), [(floor_seconds, {12}), (growing_seconds, set(range(1, 13)))]
+    ("time_syncs", "sizes"),
+    [(floor_seconds, {FLOOR_CALLS}), (growing_seconds, set(range(1, FLOOR_CALLS + 1)))],
 )
 def test_the_floor_is_that_of_blocks_written_over(
     time_syncs: Callable[[Path], float],
@@ -43,7 +44,7 @@ def test_the_floor_is_that_of_blocks_written_over(
 
     assert time_syncs(tmp_path) > 0
     assert sizes == set(seen)
-    assert 12 == len(seen)
+    assert FLOOR_CALLS == len(seen)
     assert [] == list(tmp_path.iterdir())
 
 
@@ -69,7 +70,7 @@ def test_the_target_of_one_run_is_judged_against_the_floor_alone() -> None:
     """A growing file, against which the ratio is lower, is told beside it and meets nothing."""
     figures = [{"p50_ms": 5.0, "ratio": 3.0, "ratio_growing": 2.0, "runs": 300}]
     found = results(answers("tenuto", "code", "latency", 300, figures))
-    over, growing = [one for one in TARGETS if one.text.startswith("one run of 10 steps (code)")]
+    over, growing = [one for one in TARGETS if one.text.startswith("one run of 10 steps (Python)")]
 
     assert ("at most 2.5 times", "–") == (over.asked(), growing.asked())
     assert ("3 times", "**missed**") == (over.judged(found)[0], over.judged(found)[1].split(":")[0])

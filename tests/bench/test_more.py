@@ -51,12 +51,15 @@ def test_rounds_are_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_added_rounds_have_the_seconds_of_those_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A median is of rounds of one length, however many measurements share the time now; the control measures anew."""
+    """A median is of rounds of one length, however many measurements share the time now; other works have their own."""
     before = _measured(tmp_path, {}, monkeypatch)
     before["sittings"][0]["seconds"] = 7.5
-    both = _measured(tmp_path, before, monkeypatch)
+    both = copy.deepcopy(_measured(tmp_path, before, monkeypatch))
+    before["sittings"][-1]["works"] = before["sittings"][0]["works"] = ["in-flight"]
+    other = _measured(tmp_path, before, monkeypatch)
     anew = _measured(tmp_path, {}, monkeypatch)
 
+    assert SECONDS_MIN == other["sittings"][-1]["seconds"]
     assert [7.5, 7.5] == [one["seconds"] for one in both["sittings"]]
     assert [SECONDS_MIN] == [one["seconds"] for one in anew["sittings"]]
 

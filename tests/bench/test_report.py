@@ -68,16 +68,16 @@ def test_no_target_is_met_where_a_round_of_tenuto_failed() -> None:
     lost = _in_flight("tenuto", "code", "a lost result", 21_000, "a lost result")
 
     assert ("–", "not measured: 2 of 3 rounds failed: a lost result") == _verdict(
-        "500 in flight (code)", lost
+        "500 in flight (Python)", lost
     )
     assert ("21,000", "met") == _verdict(
-        "500 in flight (code)", _in_flight("tenuto", "code", 21_000, 21_000, 21_000)
+        "500 in flight (Python)", _in_flight("tenuto", "code", 21_000, 21_000, 21_000)
     )
 
 
 def test_every_target_that_is_missed_says_where_the_reason_stands() -> None:
     """No miss without a word on it."""
-    measured, verdict = _verdict("500 in flight (code)", _in_flight("tenuto", "code", 100, 100))
+    measured, verdict = _verdict("500 in flight (Python)", _in_flight("tenuto", "code", 100, 100))
 
     assert (measured, verdict) == ("100", "**missed**: [why](../docs/performance.md)")
 
@@ -187,8 +187,8 @@ def test_no_target_is_met_by_less_than_it_says() -> None:
     few = answers("tenuto", "code", "restart", 100_000, figures, done=3000)
     all_ = answers("tenuto", "code", "restart", 100_000, figures, done=100_000)
 
-    assert ("–", "not measured: 3,000 of 100,000") == _verdict("open runs: first progress (code)", few)
-    assert ("2 s", "met") == _verdict("open runs: first progress (code)", all_)
+    assert ("–", "not measured: 3,000 of 100,000") == _verdict("open runs: first progress (Python)", few)
+    assert ("2 s", "met") == _verdict("open runs: first progress (Python)", all_)
 
 
 def test_what_was_done_is_kept_beside_what_was_asked_for(tmp_path: Any) -> None:
@@ -344,11 +344,13 @@ def test_a_column_that_nobody_has_is_left_out(name: str, head: str) -> None:
 
 
 def test_start_up_is_ranked_by_what_means_the_same_for_all() -> None:
-    """The names that are used; what Tenuto's lazy import takes stands only among its own figures."""
-    ours = answers("tenuto", "code", "footprint", 1, [{"import_ms": 100.0, "import_lazy_ms": 10.0}])
-    lines = _lines(data(ours, answers("dbos", "sqlite-sync", "footprint", 1, [{"import_ms": 400.0}])))
+    """By the first result; what Tenuto's lazy import takes stands only among its own figures."""
+    mine = {"first_result_ms": 50.0, "import_ms": 100.0, "import_lazy_ms": 10.0}
+    theirs = {"first_result_ms": 200.0, "import_ms": 300.0}
+    ours = answers("tenuto", "code", "footprint", 1, [mine])
+    lines = _lines(data(ours, answers("dbos", "sqlite-sync", "footprint", 1, [theirs])))
 
-    assert "| DBOS, sqlite-sync | 400 | 4 |  |" in lines
+    assert "| DBOS, sqlite-sync | 200 | 300 | 4 |  |" in lines
     assert [line for line in lines if "lazy" in line] == ["| footprint 1 | `import_lazy_ms` | 10 |  |  |"]
 
 
