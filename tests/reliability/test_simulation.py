@@ -21,7 +21,7 @@ from tests.reliability.cases import Case
 from tests.reliability.checker import check
 from tests.reliability.programme import Budget, Record
 from tests.reliability.simulation.disk import Disk, Store
-from tests.reliability.simulation.layer import LAYER, RARE, SEEDS_OF_BUGS, chunks
+from tests.reliability.simulation.layer import LAYER, RARE, SEEDS_OF_BUGS, chunks, hunt
 from tests.reliability.simulation.loop import Crash, Idle, Loop
 from tests.reliability.simulation.play import play
 from tests.reliability.simulation.process import Process
@@ -57,6 +57,15 @@ def test_nothing_is_caught_where_there_is_no_bug(record: Record) -> None:
     """As many seeds as each bug is given, with everything that bugs replace replaced by itself."""
     assert record.violations == ()
     assert record.counts["seeds with nothing in place of a bug"] >= SEEDS_OF_BUGS
+
+
+def test_a_hunt_whose_time_is_over_says_so() -> None:
+    """It is not as if all its seeds had shown nothing."""
+    over = hunt("a run that is read while it begins", 1, 3, deadline=0.0)
+    whole = hunt("a run that is read while it begins", 1, 1, deadline=0.0)
+
+    assert (over.cases, over.broken_off_after) == (None, 1)
+    assert (whole.cases, whole.broken_off_after) == (None, None)
 
 
 @pytest.mark.parametrize("scale", [1.0, 20.0])
@@ -185,6 +194,11 @@ def test_a_timer_may_be_late_for_a_reason(seed: int) -> None:
     assert played.evidence.clocks_agree
     assert late > (played.evidence.timer_bound_seconds or late)
     assert played.violations == []
+
+
+def test_a_timer_may_fire_before_its_process_is_ready() -> None:
+    """And the process may end before it ever is: until then nobody was there."""
+    assert play(5_424).violations == []
 
 
 def test_where_clocks_are_set_no_timer_is_late() -> None:

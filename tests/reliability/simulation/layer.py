@@ -27,8 +27,8 @@ SEEDS_OF_BUGS: Final = 150
 """How many seeds a bug is given in CI."""
 
 RARE: Final[Mapping[str, int]] = {
-    "an event in two transactions": 600,
-    "events not held back": 600,
+    "an event in two transactions": 450,
+    "events not held back": 450,
     "who asks as the store fails is not told": 500,
     "what newer entries ask for done early": 5_000,
     "a run that is read while it begins": 10_000,
@@ -82,8 +82,10 @@ def hunt(bug: str, first: int, count: int, deadline: float) -> Caught:
     """Play seeds until a bug shows itself, by an invariant that it breaks."""
     gc.disable()
     began = time.monotonic()
+    broken_off_after = None
     for cases, seed in enumerate(range(first, first + count), 1):
         if cases > 1 and time.monotonic() >= deadline:
+            broken_off_after = cases - 1
             break
         by = {violation.invariant for violation in played(seed, bug).violations} & CAUGHT_BY[bug]
         if by:
@@ -92,7 +94,12 @@ def hunt(bug: str, first: int, count: int, deadline: float) -> Caught:
                 bug=bug, cases=cases, by=tuple(sorted(by)), seconds=round(time.monotonic() - began, 2)
             )
     let_go()
-    return Caught(bug=bug, cases=None, seconds=round(time.monotonic() - began, 2))
+    return Caught(
+        bug=bug,
+        cases=None,
+        seconds=round(time.monotonic() - began, 2),
+        broken_off_after=broken_off_after,
+    )
 
 
 def play_layer(budget: Budget) -> Record:

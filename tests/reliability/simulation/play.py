@@ -326,9 +326,11 @@ class _Play:
         self.gone_at = self._now() if self.gone_at is None else self.gone_at
 
     def _is_back(self) -> None:
-        if self.gone_at is not None:
-            self.away_seconds += self._now() - self.gone_at
-            self.gone_at = None
+        self.away_seconds, self.gone_at = self._away(), None
+
+    def _away(self) -> float:
+        """Return for how long nobody was there: also since the last went, as who comes back fires before it is ready."""
+        return self.away_seconds + (0.0 if self.gone_at is None else self._now() - self.gone_at)
 
     def _give_up(self, over: asyncio.Future[None]) -> None:
         self._has_gone()
@@ -528,7 +530,7 @@ class _Play:
             canaries=[CANARY.encode()],
             texts={"the log": log.encode(), "snapshots": snapshots},
             seen_at=dict(self.seen_at),
-            timer_bound_seconds=self.life * TIMER_SECONDS + self.away_seconds,
+            timer_bound_seconds=self.life * TIMER_SECONDS + self._away(),
             clocks_agree=not any(life.jumps for life in self.plan.lives),
             code_was_changed=any(life.broken for life in self.plan.lives),
         )
