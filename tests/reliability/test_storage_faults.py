@@ -18,13 +18,13 @@ from tests.servers.provision import CannotRun
 
 
 def test_what_is_said_after_the_store_has_failed_is_noticed() -> None:
-    """Asking is nobody's fault, nor is the word of the failure itself; an acknowledgement or an effect is."""
+    """Asking is nobody's fault, nor is opening or the word of the failure itself; an acknowledgement or an effect is."""
     call = Call(client=1, number=1, what="invoke", verb="start", run="1-1", at=0.0)
     asked = b"call " + msgspec.json.encode(call)
     answered = b"call " + msgspec.json.encode(msgspec.structs.replace(call, what="ok"))
     told = b'failed {"code": "storage-failed"}'
     heard = Heard()
-    heard.take([b"durable 1-1 1 00", b"refused", asked, answered, b"durable 1-1 2 00", told])
+    heard.take([b"durable 1-1 1 00", b"refused", b"ready", asked, answered, b"durable 1-1 2 00", told])
 
     assert heard.after_failure == [answered, b"durable 1-1 2 00"]
 

@@ -286,6 +286,20 @@ async def test_who_asks_for_a_run_while_the_store_fails_is_told(tmp_path: Path, 
             await asyncio.wait_for(asking, 10)
 
 
+async def test_who_takes_runs_up_while_the_store_fails_is_told(tmp_path: Path) -> None:
+    """An App on a store that has failed does not open."""
+    async with bench(tmp_path) as made:
+        reached = made.probe.hold("a")
+        await made.start(THREE)
+        await reached.wait()
+        await made.crash()
+        opening = asyncio.ensure_future(made.worker.recover())
+        await asyncio.sleep(0)
+        made.worker.fail(OSError("no space left on device"))
+        with pytest.raises(StorageFailed, match="no space left"):
+            await asyncio.wait_for(opening, 10)
+
+
 async def test_a_long_run_resumes_from_its_snapshot(tmp_path: Path) -> None:
     """Only the rest of the journal is folded, and the outcome is the same."""
     body = """

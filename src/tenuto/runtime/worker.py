@@ -347,6 +347,7 @@ class Worker:
                 self._memory.put_aside(self._is_needed)
         finally:
             self._revived()
+        self._check()
         return count
 
     async def close(self) -> None:

@@ -136,9 +136,8 @@ class Heard:
         failed = False
         for line in lines:
             kind, _, rest = line.partition(b" ")
-            if (
-                failed and kind != b"failed" and b'"what":"invoke"' not in rest
-            ):  # Whoever asks may not know yet.
+            # Whoever asks, or opens, may not know yet.
+            if failed and kind not in (b"failed", b"ready") and b'"what":"invoke"' not in rest:
                 self.after_failure.append(line)
             match kind:
                 case b"call":
