@@ -222,13 +222,14 @@ class _Play:
         """Do something; if the worker was killed meanwhile, begin another one and do it again."""
         while True:
             try:
+                if self._dead:
+                    await self._restart()
                 result = await work()
                 if not self._dead:
                     return result
             except (StorageFailed, Unavailable, Conflict) as error:
                 if not self._dead:
                     raise AssertionError(f"{self._name}: the runtime gave up: {error}") from error
-            await self._restart()
 
     async def _restart(self) -> None:
         """Let another worker go on; nothing of what is recorded by now may be done again from here."""
