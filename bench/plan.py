@@ -99,5 +99,5 @@ def seconds_each(measurements: Sequence[Measurement], minutes: float, quick: boo
     """Return about how long one measurement may take."""
     if quick:
         return QUICK_SECONDS
-    first = sum(one.round == 1 or one.work in CORE for one in measurements)
+    first = sum(one.round == measurements[0].round or one.work in CORE for one in measurements)
     return min(SECONDS_MAX, max(SECONDS_MIN, minutes * 60 * FIRST_PART / max(1, first)))

@@ -7,6 +7,7 @@ import copy
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 from bench import __main__ as bench
 from bench.environments import Environment
-from bench.plan import SECONDS_MIN
+from bench.plan import SECONDS_MIN, planned, seconds_each
 from bench.results import OURS, Results
 from bench.running import machine
 
@@ -62,6 +63,16 @@ def test_added_rounds_have_the_seconds_of_those_before(
     assert SECONDS_MIN == other["sittings"][-1]["seconds"]
     assert [7.5, 7.5] == [one["seconds"] for one in both["sittings"]]
     assert [SECONDS_MIN] == [one["seconds"] for one in anew["sittings"]]
+
+
+def test_added_works_share_the_time_as_in_a_first_round() -> None:
+    """Their rounds have higher numbers; the control is a round that comes only if time is left."""
+    first = planned(["tenuto"], ["waiting", "replay"], 1, quick=False)
+    added = [replace(one, round=one.round + 3) for one in first]
+    more = planned(["tenuto"], ["waiting", "replay"], 2, quick=False)
+
+    assert seconds_each(first, 2.0, quick=False) == seconds_each(added, 2.0, quick=False) < 60.0
+    assert seconds_each(more, 2.0, quick=False) == seconds_each(first, 2.0, quick=False)
 
 
 def test_figures_of_two_machines_are_not_mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
